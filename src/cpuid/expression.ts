@@ -41,7 +41,8 @@ const BINARY: readonly (readonly string[])[] = [
   ['+', '-'],
 ];
 
-const TOKEN = /\s*(0x[0-9a-f]+|\d+(?![a-z_0-9.])|"[^"]*"|[a-z_0-9][a-z_0-9.]*|\|\||&&|==|!=|<=|>=|<<|>>|[-!~|^&<>+?:(),])/iy;
+const TOKEN =
+  /\s*(0x[0-9a-f]+|\d+(?![a-z_0-9.])|"[^"]*"|[a-z_0-9][a-z_0-9.]*|\|\||&&|==|!=|<=|>=|<<|>>|[-!~|^&<>+?:(),])/iy;
 
 function tokenize(text: string): string[] {
   const tokens: string[] = [];

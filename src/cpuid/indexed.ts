@@ -1,4 +1,4 @@
-import { type KernelLine, inRange } from './kernel-line.js';
+import { inRange, type KernelLine } from './kernel-line.js';
 
 /**
  * Functions whose answer depends on ECX. `kvm`: since when `cpuid_function_is_indexed()` lists the function (KVM then

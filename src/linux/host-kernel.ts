@@ -1,0 +1,33 @@
+import type { Machine } from '../emu/machine.js';
+import { type BootState, boot } from './boot.js';
+import { CommandLine } from './command-line.js';
+import type { HostInputs } from './host-inputs.js';
+import { parameterRows } from './module-parameters.js';
+import { type OpenFile, Process, type ProcessOptions } from './process.js';
+
+/** The host kernel, booted on a machine. */
+export class HostKernel {
+  readonly machine: Machine;
+  readonly inputs: HostInputs;
+  readonly state: BootState;
+  /** Character devices by path; a module that loads adds its own. */
+  readonly devices = new Map<string, () => OpenFile>();
+  private readonly parameters: ReturnType<typeof parameterRows>;
+
+  constructor(machine: Machine, inputs: HostInputs) {
+    this.machine = machine;
+    this.inputs = inputs;
+    this.parameters = parameterRows(inputs.kernel);
+    this.state = boot(machine, inputs, new CommandLine(inputs.cmdline));
+  }
+
+  /** The value of a module parameter, given or default; 0 when this kernel has no such parameter. */
+  parameter(name: string): number {
+    return this.inputs.parameters.get(name) ?? this.parameters.get(name)?.default ?? 0;
+  }
+
+  /** Starts a userspace process. */
+  spawn(options?: ProcessOptions): Process {
+    return new Process(this, options);
+  }
+}

@@ -1,0 +1,73 @@
+import { ERRNO } from './errno.js';
+import type { HostKernel } from './host-kernel.js';
+import { type Address, UserMemory } from './user-memory.js';
+
+/** What a file descriptor refers to. */
+export interface OpenFile {
+  /** Handles an ioctl. Returns the system call's result: zero or above, or a negative errno. */
+  ioctl(process: Process, request: number, argument: Address): number;
+  /** Called when the last descriptor is closed. */
+  release?(): void;
+}
+
+export interface ProcessOptions {
+  /** Bytes of address space. Default: 1 MiB. */
+  readonly arena?: number;
+  /** Logical CPU on which the process runs. Default: 0. */
+  readonly cpu?: number;
+  /** XSAVE components that `arch_prctl(ARCH_REQ_XCOMP_GUEST_PERM)` has granted, e.g. 18 for AMX. Default: none. */
+  readonly guestPermissions?: readonly number[];
+}
+
+/** As the default of RLIMIT_NOFILE. */
+const MAX_FDS = 1024;
+
+/** A userspace process: its memory, its file descriptors, and what it was permitted. */
+export class Process {
+  readonly kernel: HostKernel;
+  readonly memory: UserMemory;
+  readonly cpu: number;
+  /** XSAVE components that its guests may use on request, as a mask. */
+  readonly guestPermissions: number;
+  private readonly files: (OpenFile | null)[] = [null, null, null];
+
+  constructor(kernel: HostKernel, options: ProcessOptions = {}) {
+    const { arena = 1 << 20, cpu = 0, guestPermissions = [] } = options;
+    if (!kernel.machine.cpus[cpu])
+      throw new RangeError(`there is no CPU ${cpu}: the host has ${kernel.machine.cpus.length}`);
+    this.kernel = kernel;
+    this.memory = new UserMemory(arena);
+    this.cpu = cpu;
+    this.guestPermissions = guestPermissions.reduce((mask, bit) => mask | (1 << bit), 0) >>> 0;
+  }
+
+  /** `open(path, O_RDWR)`. Returns a descriptor, or -ENOENT when there is no such device, or -EMFILE. */
+  open(path: string): number {
+    const open = this.kernel.devices.get(path);
+    return open ? this.install(open()) : -ERRNO.ENOENT;
+  }
+
+  /** `ioctl(fd, request, argument)`. Returns zero or above, or a negative errno; -EBADF for a descriptor not open. */
+  ioctl(fd: number, request: number, argument: Address = 0): number {
+    const file = this.files[fd];
+    return file ? file.ioctl(this, request >>> 0, argument) : -ERRNO.EBADF;
+  }
+
+  /** `close(fd)`. Returns 0 or -EBADF. */
+  close(fd: number): number {
+    const file = this.files[fd];
+    if (!file) return -ERRNO.EBADF;
+    this.files[fd] = null;
+    file.release?.();
+    return 0;
+  }
+
+  /** Gives a file the lowest free descriptor from 3 on; -EMFILE when there are too many. */
+  install(file: OpenFile): number {
+    let fd = 3;
+    while (this.files[fd]) fd++;
+    if (fd >= MAX_FDS) return -ERRNO.EMFILE;
+    this.files[fd] = file;
+    return fd;
+  }
+}
