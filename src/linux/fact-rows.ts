@@ -33,6 +33,7 @@ export const FACT_ROWS: readonly FactRow[] = [
   { name: 'feat_ctl_vmx', default: '1', meaning: 'IA32_FEATURE_CONTROL enables VMX' },
   { name: 'feat_ctl_sgx', default: '1', meaning: 'IA32_FEATURE_CONTROL enables SGX' },
   { name: 'svm_disabled_by_bios', default: '0', meaning: 'VM_CR.SVMDIS' },
+  { name: 'tdx_platform', default: '0', meaning: 'the platform has a TDX module that initialises' },
   { name: 'sched_info', default: '1', meaning: 'the host kernel has scheduler statistics (STEAL_TIME)' },
 
   // MSRs of the host.

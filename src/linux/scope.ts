@@ -165,6 +165,11 @@ export function readVariable(scope: HostScope, name: string): Value {
   return value;
 }
 
+/** Whether a name is a row of the fact table. */
+export function isFact(name: string): boolean {
+  return factNames.has(name);
+}
+
 /** The language of rows about the host kernel. */
 export const HOST_DIALECT: Dialect<HostScope> = {
   variable(name) {

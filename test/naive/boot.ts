@@ -31,6 +31,8 @@ const FORCED_TOGETHER: Record<string, string[]> = {
   'force_clear SEV': ['SEV_ES', 'SEV_SNP'],
 };
 
+const PLACES = new Map(hostCaps.flags.map((entry) => [entry.flag, entry]));
+
 export function cmdlineWords(cmdline: string): string[] {
   return cmdline.split(/\s+/).filter((word) => word !== '');
 }
@@ -98,7 +100,7 @@ function flagStore(kernel: string) {
   const elsewhere = new Set<string>();
 
   function place(flag: string): { word: string; bit: number } | 'elsewhere' | 'absent' {
-    const entry = hostCaps.flags.find((candidate) => candidate.flag === flag);
+    const entry = PLACES.get(flag);
     if (entry === undefined) return 'elsewhere';
     if (!exists(entry, kernel)) return 'absent';
     const word = entry.place_by_kernel?.[kernel] ?? entry.word;

@@ -51,9 +51,7 @@ const ZEN5_MODELS: [number, number][] = [
 ];
 
 // Bonnell, Saltwell, Silvermont, Airmont, Yonah, Knights Landing and Knights Mill.
-const INTEL_WITHOUT_SSB = [
-  0x1c, 0x26, 0x27, 0x35, 0x36, 0x37, 0x4a, 0x4d, 0x4c, 0x0e, 0x57, 0x85,
-];
+const INTEL_WITHOUT_SSB = [0x1c, 0x26, 0x27, 0x35, 0x36, 0x37, 0x4a, 0x4d, 0x4c, 0x0e, 0x57, 0x85];
 // Goldmont Plus and the Tremont family.
 const INTEL_WITHOUT_PBRSB = [0x7a, 0x86, 0x96, 0x9c];
 
@@ -213,7 +211,8 @@ export function kvmInputs(
     x86_phys_bits: physicalBits(raw, boot),
   };
   for (const name of ['ept', 'nested', 'unrestricted_guest', 'sgx', 'cet']) inputs[`param_${name}`] = 1;
-  for (const name of ['npt', 'nrips', 'vls', 'vgif', 'lbrv', 'tsc_scaling', 'vnmi', 'gmet']) inputs[`param_${name}`] = 1;
+  for (const name of ['npt', 'nrips', 'vls', 'vgif', 'lbrv', 'tsc_scaling', 'vnmi', 'gmet'])
+    inputs[`param_${name}`] = 1;
   for (const [name, value] of Object.entries(pmuInputs(raw, String(boot.vendor), has))) inputs[`pmu_${name}`] = value;
   return inputs;
 }

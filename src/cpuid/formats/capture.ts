@@ -6,9 +6,10 @@
 
 import type { HostDump, Payload } from '../dump.js';
 import { FormatError } from '../errors.js';
-import { rowFromJson, isObject, payloadFromJson } from './entries.js';
-import { DumpBuilder } from './dump-builder.js';
+import { payloadFromJson } from './entries.js';
+import { isObject } from './json.js';
 import { Place } from './json-path.js';
+import { dumpOfRaw } from './raw.js';
 import { quote } from './text.js';
 
 /** The one schema that there is so far. */
@@ -23,7 +24,7 @@ export type CaptureDocument = Readonly<Record<string, unknown>>;
  * @throws FormatError when it is one of a schema that this program does not know
  */
 export function isCapture(document: unknown, name: string): document is CaptureDocument {
-  const schema = isObject(document) ? document['schema'] : undefined;
+  const schema = isObject(document) ? document.schema : undefined;
   if (typeof schema !== 'string' || !schema.startsWith('kvm-cpuid-oracle/')) return false;
   if (schema === CAPTURE_SCHEMA) return true;
   throw new FormatError(`the schema is ${quote(schema)}`, `${name}#schema`, quote(CAPTURE_SCHEMA));
@@ -38,12 +39,7 @@ export function readCapture(document: CaptureDocument, name: string): HostDump {
   const place = new Place(name, 'raw');
   const { raw } = document;
   if (!Array.isArray(raw)) throw new FormatError('no list of rows', place.toString(), 'the raw CPUID of the host');
-  const dump = new DumpBuilder(place.toString());
-  raw.forEach((row, n) => {
-    const rowPlace = place.inside(n);
-    dump.add(rowFromJson(row, rowPlace), rowPlace.toString());
-  });
-  return dump.build('capture', 'the raw CPUID of the host', document);
+  return dumpOfRaw(raw, place).build('capture', 'the raw CPUID of the host', document);
 }
 
 /**

@@ -101,7 +101,7 @@ function perCpuMask(fn: number, register: Register): number {
   return PER_CPU_FIELDS.find((field) => field.register === register && field.functions.includes(fn))?.mask ?? 0;
 }
 
-const KIND_NAMES: Readonly<Record<number, string>> = { 0x20: ' Atom', 0x40: ' Core' };
+const KIND_NAMES: Readonly<Record<number, string>> = { 32: ' Atom', 64: ' Core' };
 
 /** The core kinds of CPUID.1AH:EAX[31:24] that occur, each with the first CPU that has it. */
 function coreKinds(dump: HostDump): Map<number, string> {

@@ -7,8 +7,8 @@ import { isCpuidRLine } from './cpuid-r.js';
 import { EXPECTATIONS_RULE, isLibcpuidLine } from './libcpuid.js';
 import { linesOf, MAX_BYTES } from './text.js';
 
-/** What the first look can tell: JSON documents are told apart only when they are parsed. */
-export type DetectedFormat = Exclude<FormatName, 'capture' | 'entries'> | 'json';
+/** What a look at a text can tell: JSON documents are told apart only when they are parsed. */
+export type TextFormat = Exclude<FormatName, 'capture' | 'entries' | 'kvm_cpuid2'> | 'json';
 
 const KNOWN_FORMATS =
   '`cpuid -r` text, an AIDA64 or libcpuid dump, libvirt cpudata, a capture, entries as JSON, `strace -v` output, ' +
@@ -43,7 +43,7 @@ export function isBinary(bytes: Uint8Array): boolean {
  *
  * @throws FormatError when it is none of the known ones
  */
-export function detectText(text: string, name: string): DetectedFormat {
+export function detectText(text: string, name: string): TextFormat {
   const start = text.trimStart();
   // strace begins its lines with `[pid 1234] ` when it follows threads.
   if (/^(?:\{|\[(?!pid\b))/.test(start)) return 'json';
@@ -51,12 +51,11 @@ export function detectText(text: string, name: string): DetectedFormat {
   if (text.includes('ioctl(') && text.includes('KVM_')) return 'strace';
   const format = detectLines(text);
   if (format !== undefined) return format;
-  const isDecoded = /^\s*(?:CPU [0-9]+:\s+)?vendor_id\s/.test(text.slice(0, 1000));
-  throw new FormatError(isDecoded ? 'decoded CPUID' : 'an unknown format', name, isDecoded ? 'the raw output of `cpuid -r`' : KNOWN_FORMATS);
+  throw new FormatError('an unknown format', name, KNOWN_FORMATS);
 }
 
 /** Reports begin with prose, so the first line that only one format has decides. */
-function detectLines(text: string): DetectedFormat | undefined {
+function detectLines(text: string): TextFormat | undefined {
   for (const line of linesOf(text)) {
     if (isLibcpuidLine(line.text)) return 'libcpuid';
     if (isAida64Line(line.text)) return text.includes(EXPECTATIONS_RULE) ? 'libcpuid' : 'aida64';

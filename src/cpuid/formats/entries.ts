@@ -8,16 +8,15 @@
  * and a document is an array of entries, or an object with `entries`, or one with `vcpus` (one of these per vCPU).
  */
 
-import type { HostDump, Payload, PayloadTable } from '../dump.js';
-import { type CpuidEntry2, type CpuidRow, formatEntry, REGISTERS } from '../entry.js';
+import type { Payload, PayloadTable } from '../dump.js';
+import { type CpuidEntry2, formatEntry, REGISTERS } from '../entry.js';
 import { FormatError } from '../errors.js';
-import { DumpBuilder } from './dump-builder.js';
+import { excerpt, isObject, notA, u32 } from './json.js';
 import type { Place, Selection } from './json-path.js';
 import { entryFromRow, rowFromWords } from './rows.js';
 import { parseHex, quote } from './text.js';
 
 const ENTRY_TEXT = '"function index flags eax ebx ecx edx", hexadecimal';
-const ROW_TEXT = '"function index eax ebx ecx edx", hexadecimal';
 
 /**
  * Reads one entry from the notation of `formatEntry`: seven hexadecimal words, and `p0,p1,p2` where padding is not zero.
@@ -31,17 +30,6 @@ export function parseEntry(text: string, where: string): CpuidEntry2 {
   const values = [...words.slice(0, 7), ...padding].map(parseHex);
   if (isWhole && values.every((value) => value !== undefined)) return entryFromWords(values);
   throw new FormatError(`${quote(text)} is not an entry`, where, ENTRY_TEXT);
-}
-
-/**
- * Reads one row, i.e. an entry without flags: six words in a string or an array, as the `raw` section of captures has.
- *
- * @throws FormatError when it is not one
- */
-export function rowFromJson(value: unknown, place: Place): CpuidRow {
-  const words = typeof value === 'string' ? value.trim().split(/ +/, 7) : value;
-  if (!Array.isArray(words) || words.length !== 6) throw notA('a row', value, place, ROW_TEXT);
-  return rowFromWords(words.map((word) => u32(word, place)));
 }
 
 /**
@@ -65,22 +53,6 @@ export function payloadFromJson({ value, place }: Selection): Payload {
   return { format: 'entries', tables: tablesFromJson(value, place), warnings: [] };
 }
 
-/**
- * Reads the `raw` section of a JSON value as a host with one CPU; undefined when it has none.
- *
- * @throws FormatError on a broken row, or when the section is empty
- */
-export function hostFromRaw({ value, place }: Selection): HostDump | undefined {
-  const raw = isObject(value) ? value['raw'] : undefined;
-  if (!Array.isArray(raw)) return undefined;
-  const dump = new DumpBuilder(place.toString());
-  const rows = place.inside('raw');
-  raw.forEach((row, n) => {
-    dump.add(rowFromJson(row, rows.inside(n)), rows.inside(n).toString());
-  });
-  return dump.build('entries', `a list of rows, ${ROW_TEXT}`);
-}
-
 /** Writes `{ "entries": […] }`, one entry a line. */
 export function writeEntries(entries: readonly CpuidEntry2[]): string {
   return `${tableText({ label: '', entries }, '')}\n`;
@@ -102,7 +74,7 @@ function tableText(table: PayloadTable, indent: string): string {
 }
 
 function tablesFromJson(value: unknown, place: Place): PayloadTable[] {
-  const vcpus = isObject(value) ? value['vcpus'] : undefined;
+  const vcpus = isObject(value) ? value.vcpus : undefined;
   if (!Array.isArray(vcpus) || vcpus.length === 0) return [tableFromJson(value, place, '')];
   const labelOf = (n: number) => (vcpus.length === 1 ? '' : `vcpu ${n}`);
   return vcpus.map((vcpu, n) => tableFromJson(vcpu, place.inside('vcpus').inside(n), labelOf(n)));
@@ -110,10 +82,10 @@ function tablesFromJson(value: unknown, place: Place): PayloadTable[] {
 
 function tableFromJson(value: unknown, place: Place, label: string): PayloadTable {
   if (Array.isArray(value)) return { label, entries: entriesFromJson(value, place) };
-  const list = isObject(value) ? value['entries'] : undefined;
+  const list = isObject(value) ? value.entries : undefined;
   if (!isObject(value) || !Array.isArray(list)) throw noTable(value, place);
   const table = { label, entries: entriesFromJson(list, place.inside('entries')) };
-  const headPadding = value['head_padding'];
+  const headPadding = value.head_padding;
   return headPadding === undefined ? table : { ...table, headPadding: u32(headPadding, place.inside('head_padding')) };
 }
 
@@ -131,9 +103,9 @@ function entryFromWords(words: readonly number[]): CpuidEntry2 {
 function entryFromObject(value: Readonly<Record<string, unknown>>, place: Place): CpuidEntry2 {
   const word = (key: string) => u32(value[key], place.inside(key));
   const fn = word('function');
-  const index = value['index'] === undefined ? 0 : word('index');
+  const index = value.index === undefined ? 0 : word('index');
   const registers = REGISTERS.map(word);
-  if (value['flags'] === undefined) return entryFromRow(rowFromWords([fn, index, ...registers]));
+  if (value.flags === undefined) return entryFromRow(rowFromWords([fn, index, ...registers]));
   return entryFromWords([fn, index, word('flags'), ...registers, ...paddingOf(value, place.inside('padding'))]);
 }
 
@@ -141,24 +113,6 @@ function paddingOf({ padding }: Readonly<Record<string, unknown>>, place: Place)
   if (padding === undefined) return [];
   if (!Array.isArray(padding) || padding.length !== 3) throw notA('padding', padding, place, 'an array of three words');
   return padding.map((word, n) => u32(word, place.inside(n)));
-}
-
-/** A u32: a hexadecimal string, or a number. */
-function u32(value: unknown, place: Place): number {
-  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff) return value;
-  const parsed = typeof value === 'string' ? parseHex(value) : undefined;
-  if (parsed === undefined) throw notA('a u32', value, place, 'a hexadecimal string or a number from 0 to 4294967295');
-  return parsed;
-}
-
-function notA(what: string, value: unknown, place: Place, expected: string): FormatError {
-  return new FormatError(`${excerpt(value)} is not ${what}`, place.toString(), expected);
-}
-
-function excerpt(value: unknown): string {
-  if (Array.isArray(value)) return `an array of ${value.length}`;
-  if (isObject(value)) return `an object with ${Object.keys(value).slice(0, 4).map(quote).join(', ') || 'no keys'}`;
-  return value === undefined ? 'nothing' : quote(String(value));
 }
 
 function noTable(value: unknown, place: Place): FormatError {
@@ -184,10 +138,5 @@ function placesOfTables(value: unknown, depth = MAX_DEPTH): string[] {
 }
 
 function holdsTables(value: unknown): boolean {
-  return isObject(value) && (Array.isArray(value['entries']) || Array.isArray(value['vcpus']));
-}
-
-/** Whether a JSON value is an object with keys. */
-export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  return isObject(value) && (Array.isArray(value.entries) || Array.isArray(value.vcpus));
 }

@@ -11,21 +11,23 @@ import { readAida64 } from './aida64.js';
 import { isCapture, readCapture, readCapturePayload } from './capture.js';
 import { readCpuidR } from './cpuid-r.js';
 import { cpuDifferences } from './cpus.js';
-import { checkInput, detectText, isBinary } from './detect.js';
-import { hostFromRaw, payloadFromJson } from './entries.js';
-import { selectPath } from './json-path.js';
+import { checkInput, detectText, isBinary, type TextFormat } from './detect.js';
+import { payloadFromJson } from './entries.js';
+import { parseJson } from './json.js';
+import { type Selection, selectPath } from './json-path.js';
 import { readKvmCpuid2 } from './kvm-cpuid2.js';
 import { readLibcpuid } from './libcpuid.js';
 import { readLibvirt } from './libvirt.js';
+import { hostFromRaw } from './raw.js';
 import { hostFromPayload, payloadFromHost } from './rows.js';
 import { readStrace } from './strace.js';
-import { decodeText, parseJson, quote } from './text.js';
+import { decodeText } from './text.js';
 
-export { isCapture } from './capture.js';
+export { CAPTURE_SCHEMA, type CaptureDocument, isCapture } from './capture.js';
 export { writeCpuidR } from './cpuid-r.js';
 export { cpuDifferences, pickCpu } from './cpus.js';
 export { parseEntry, writeEntries, writePayload } from './entries.js';
-export { selectPath } from './json-path.js';
+export { Place, type Selection, selectPath } from './json-path.js';
 export { readKvmCpuid2, writeKvmCpuid2 } from './kvm-cpuid2.js';
 export { writeLibvirt } from './libvirt.js';
 export { entryFromRow, hostFromPayload, isIndexedFunction, payloadFromHost, rowFromEntry } from './rows.js';
@@ -40,14 +42,14 @@ export { entryFromRow, hostFromPayload, isIndexedFunction, payloadFromHost, rowF
  * @throws FormatError on anything that is not a host
  */
 export function readHost(bytes: Uint8Array, name: string, path = ''): HostDump {
-  const dump = asHost(readAny(bytes, name, path), name);
+  const dump = openSource(bytes, name, path).asHost();
   const differences = cpuDifferences(dump);
   return differences === undefined ? dump : { ...dump, warnings: [...dump.warnings, `${name}: ${differences}`] };
 }
 
 /**
  * Reads the tables that a VMM passes to KVM_SET_CPUID2, from any format. A host's dump serves as well: its rows are
- * taken for the entries, with the flags that KVM expects. Of a capture it is the supported set.
+ * taken for entries, with the flags that KVM expects. Of a capture it is the supported set.
  *
  * @param bytes decompressed
  * @param name what messages call the input
@@ -55,6 +57,59 @@ export function readHost(bytes: Uint8Array, name: string, path = ''): HostDump {
  * @throws FormatError on anything that is not a payload
  */
 export function readPayload(bytes: Uint8Array, name: string, path = ''): Payload {
-  const source = readAny(bytes, name, path);
-  …
+  return openSource(bytes, name, path).asPayload();
+}
+
+/** An input of a known format, to be taken for a host or for a payload. */
+interface Source {
+  asHost(): HostDump;
+  asPayload(): Payload;
+}
+
+function openSource(bytes: Uint8Array, name: string, path: string): Source {
+  checkInput(bytes, name);
+  if (isBinary(bytes)) return withoutPath(path, name, () => payloadSource(readKvmCpuid2(bytes, name), name));
+  const text = decodeText(bytes);
+  const format = detectText(text, name);
+  if (format === 'json') return jsonSource(selectPath(parseJson(text, name), path, name), name);
+  return withoutPath(path, name, () => textSource(format, text, name));
+}
+
+function textSource(format: Exclude<TextFormat, 'json'>, text: string, name: string): Source {
+  switch (format) {
+    case 'cpuid-r':
+      return hostSource(readCpuidR(text, name));
+    case 'aida64':
+      return hostSource(readAida64(text, name));
+    case 'libcpuid':
+      return hostSource(readLibcpuid(text, name));
+    case 'libvirt':
+      return hostSource(readLibvirt(text, name));
+    case 'strace':
+      return payloadSource(readStrace(text, name), name);
+  }
+}
+
+function jsonSource(selection: Selection, name: string): Source {
+  const { value: document } = selection;
+  if (isCapture(document, name)) {
+    return { asHost: () => readCapture(document, name), asPayload: () => readCapturePayload(document, name) };
+  }
+  return {
+    asHost: () => hostFromRaw(selection) ?? hostFromPayload(payloadFromJson(selection), name),
+    asPayload: () => payloadFromJson(selection),
+  };
+}
+
+function hostSource(dump: HostDump): Source {
+  return { asHost: () => dump, asPayload: () => payloadFromHost(dump) };
+}
+
+function payloadSource(payload: Payload, name: string): Source {
+  return { asHost: () => hostFromPayload(payload, name), asPayload: () => payload };
+}
+
+function withoutPath(path: string, name: string, open: () => Source): Source {
+  if (path === '') return open();
+  throw new FormatError('a path into something that is not JSON', `${name}#${path}`, 'a JSON document, or no path');
 }

@@ -78,7 +78,11 @@ function deadEnd(value: unknown, rest: string, where: string): FormatError {
     return new FormatError(`no element ${quote(wanted)}`, where, `a number below ${value.length}`);
   }
   if (typeof value !== 'object' || value === null) {
-    return new FormatError(`no ${quote(wanted)} inside a ${value === null ? 'null' : typeof value}`, where, 'no more steps');
+    return new FormatError(
+      `no ${quote(wanted)} inside a ${value === null ? 'null' : typeof value}`,
+      where,
+      'no more steps',
+    );
   }
   const keys = Object.keys(value);
   const near = nearest(keys, rest, wanted).map(quote).join(', ');

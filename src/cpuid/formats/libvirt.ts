@@ -34,7 +34,7 @@ export function readLibvirt(text: string, name: string): HostDump {
     if (tag.name === 'cpuid') dump.add(rowFromTag(text, tag, where), where.at(tag.start));
     if (tag.name === 'msr') msrs++;
   }
-  if (msrs > 0) dump.remarks.add(`${name}: ${msrs} <msr> elements are not read`);
+  if (msrs > 0) dump.remarks.add(`${name}: the feature MSRs (${msrs} <msr>) are not read`);
   return dump.build('libvirt', `elements as libvirt writes them, e.g. ${ELEMENT}`);
 }
 

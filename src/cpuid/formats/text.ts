@@ -1,7 +1,5 @@
 /** What every reader of a text format needs: decoding, lines, numbers, and excerpts for messages. */
 
-import { FormatError } from '../errors.js';
-
 /** Larger inputs are refused: the largest real dump (an AIDA64 report of 512 logical CPUs) has about 4 MiB. */
 export const MAX_BYTES = 64 * 1024 * 1024;
 
@@ -69,15 +67,4 @@ export function matchAt(sticky: RegExp, text: string, position: number): RegExpE
 /** The groups of a match whose pattern allows only one to eight hexadecimal digits in each. */
 export function hexGroups(match: RegExpExecArray): number[] {
   return match.slice(1).map((digits) => Number.parseInt(digits, 16));
-}
-
-/** Parses JSON; raises a FormatError that says where it breaks off, as far as the engine tells. */
-export function parseJson(text: string, name: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    const position = /position (\d+)/.exec(error instanceof Error ? error.message : '')?.[1];
-    const where = position === undefined ? name : `${name}:${1 + countNewlines(text, 0, Number(position))}`;
-    throw new FormatError('broken JSON', where, 'a complete JSON document');
-  }
 }

@@ -1,0 +1,20 @@
+import type { Overlay } from '../cpuid/features.js';
+import type { HostKernel } from '../linux/host-kernel.js';
+import type { CapStep } from './cap-rows.js';
+
+/** What a vendor module (kvm-intel, kvm-amd) brings. Common code knows a vendor only through this. */
+export interface VendorModule {
+  readonly name: 'kvm_intel' | 'kvm_amd';
+  /** The overlay of ordinary VMs, and those that the platform can have besides. */
+  readonly overlays: readonly [Overlay, ...Overlay[]];
+  /** What `hardware_setup()` computes before the caps are built. */
+  readonly variables: readonly CapStep[];
+  /** Its own adjustments of the caps (`vmx_set_cpu_caps()`, `svm_set_cpu_caps()`). */
+  readonly program: readonly CapStep[];
+  /** VM types beside the default one, by the variable that must be set (KVM_CAP_VM_TYPES). */
+  readonly vmTypes: readonly { readonly type: number; readonly overlay: Overlay; readonly when: string }[];
+  /** Whether the module is for this CPU at all. */
+  matches(kernel: HostKernel): boolean;
+  /** Why the module refuses to load although it matches; `null` when it loads. */
+  refuses(kernel: HostKernel): string | null;
+}

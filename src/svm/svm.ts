@@ -1,0 +1,22 @@
+import type { VendorModule } from '../kvm/vendor.js';
+import { hasFlag } from '../linux/scope.js';
+import { SVM_PROGRAM, SVM_VARIABLES } from './cap-rows.js';
+
+/** kvm-amd: for AMD and Hygon CPUs with SVM. */
+export const kvmAmd: VendorModule = {
+  name: 'kvm_amd',
+  overlays: ['SVM'],
+  variables: SVM_VARIABLES,
+  program: SVM_PROGRAM,
+  vmTypes: [
+    { type: 2, overlay: 'SVM', when: 'sev_enabled' },
+    { type: 3, overlay: 'SVM', when: 'sev_es_enabled' },
+    { type: 4, overlay: 'SVM', when: 'sev_snp_enabled' },
+  ],
+  matches: ({ state }) => {
+    const vendor = state.variables.get('vendor');
+    return (vendor === 'amd' || vendor === 'hygon') && hasFlag(state, 'SVM');
+  },
+  // svm_hardware_setup(): "NX (Execute Disable) not supported"
+  refuses: ({ state }) => (hasFlag(state, 'NX') ? null : 'NX (Execute Disable) not supported'),
+};

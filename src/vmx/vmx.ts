@@ -1,0 +1,14 @@
+import type { VendorModule } from '../kvm/vendor.js';
+import { hasFlag } from '../linux/scope.js';
+import { VMX_PROGRAM, VMX_VARIABLES } from './cap-rows.js';
+
+/** kvm-intel: for every CPU with VMX, Centaur and Zhaoxin included. */
+export const kvmIntel: VendorModule = {
+  name: 'kvm_intel',
+  overlays: ['DEFAULT', 'TDX'],
+  variables: VMX_VARIABLES,
+  program: VMX_PROGRAM,
+  vmTypes: [{ type: 5, overlay: 'TDX', when: 'tdx_enabled' }],
+  matches: ({ state }) => hasFlag(state, 'VMX'),
+  refuses: () => null,
+};
