@@ -291,7 +291,7 @@ export const FEATURE_ROWS: readonly WordRows[] = [
     [30, 'AMD_IBPB_RET', { '6.18': 'F' }],
   ]),
   word(14, 'CPUID_6_EAX', 'kernel', 0x6, 0, 'eax', [
-    [2, 'ARAT', null, { linux: null }],
+    [2, 'ARAT', null, { cpuinfo: 'arat' }],
   ]),
   word(15, 'CPUID_8000_000A_EDX', 'kernel', 0x8000000a, 0, 'edx', [
     [0, 'NPT', { '6.18': 'VENDOR' }, { cpuinfo: 'npt' }],
@@ -466,6 +466,10 @@ export const FEATURE_ROWS: readonly WordRows[] = [
   ]),
   word(34, 'KVM_HINTS', 'pv', 0x40000001, 0, 'edx', [
     [0, 'HINTS_REALTIME', 'USER'],
+  ]),
+
+  word(39, 'CPUID_6_ECX', 'named', 0x6, 0, 'ecx', [
+    [0, 'APERFMPERF', null, { cpuinfo: 'aperfmperf', linux: 'scattered' }],
   ]),
 
   // Registers without a capability word of which KVM or a rule names single bits.

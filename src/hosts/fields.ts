@@ -40,11 +40,16 @@ function parseField(line: string): ArchitectureField {
   };
 }
 
-const missing = Map.groupBy(MISSING_FIELDS.trim().split('\n').map(parseField), (field) => field.function);
+/** Fields in the notation of the architecture table, one a line. */
+export function parseFields(text: string): readonly ArchitectureField[] {
+  return text.trim().split('\n').map(parseField);
+}
+
+const missing = parseFields(MISSING_FIELDS);
 
 /** The named fields of one function: the architecture's, then those that its table lacks. */
 function fieldsOf(fn: number): readonly ArchitectureField[] {
-  return [...architectureFields(fn), ...(missing.get(fn) ?? [])];
+  return [...architectureFields(fn), ...missing.filter((field) => field.function === fn)];
 }
 
 function hex(value: number): string {
@@ -83,18 +88,14 @@ export function mergeRows(a: CpuidRow, b: CpuidRow): CpuidRow {
   });
 }
 
-let singleBits: Map<string, ArchitectureField[]> | undefined;
+let singleBits: readonly ArchitectureField[] | undefined;
 
-/** The single-bit fields of all functions by name; a name that several functions use has several. */
+/** The single-bit fields of that name; a name that several functions use has several. */
 function bitsNamed(name: string): readonly ArchitectureField[] {
-  if (!singleBits) {
-    const functions = NAMED_RANGES.flatMap(([first, last]) =>
-      Array.from({ length: last - first + 1 }, (_, offset) => first + offset),
-    );
-    const fields = functions.flatMap(fieldsOf).filter((field) => field.high === field.low);
-    singleBits = Map.groupBy(fields, (field) => field.name);
-  }
-  return singleBits.get(name) ?? [];
+  singleBits ??= NAMED_RANGES.flatMap(([first, last]) =>
+    Array.from({ length: last - first + 1 }, (_, offset) => fieldsOf(first + offset)).flat(),
+  ).filter((field) => field.high === field.low);
+  return singleBits.filter((field) => field.name === name);
 }
 
 /**

@@ -3,6 +3,11 @@ import type { FieldValues } from './fields.js';
 /**
  * What a host is, as its maker describes it: features by name, sizes, counts, clocks. The leaf functions of this
  * folder compute every CPUID register from these facts, so that a model is read as a data sheet and not as hex.
+ *
+ * Where the values come from: what the makers publish about a part (features, cores, caches, clocks, errata), and what
+ * CPUID says on such a part. Each model was held against a public CPUID record register by register, and what no manual
+ * or data sheet lists (TLB geometry, sub C-states, RMID counts, leaf 2 descriptors) was taken from there as a fact, in
+ * words. What could be checked neither way is marked as assumed.
  */
 export interface HostModel {
   readonly name: string;
@@ -167,7 +172,8 @@ export interface RdtFacts {
 }
 
 export interface SgxFacts {
-  readonly enclaveAttributes: readonly string[];
+  /** What leaf 0x12 says of leaf functions, attributes and MISCSELECT, by name. */
+  readonly bits: readonly string[];
   /** One enclave page cache section. */
   readonly epc: { readonly base: bigint; readonly bytes: bigint };
 }

@@ -61,6 +61,7 @@ export const INIT_PROGRAM: readonly CapStep[] = [
   { op: 'init', word: 'CPUID_8000_0001_ECX' },
   { op: 'init', word: 'CPUID_8000_0001_EDX' },
   { op: 'set', feature: 'GBPAGES', when: '!tdp_enabled && x86_64' },
+  { op: 'set', feature: 'CONSTANT_TSC', when: 'leaf(0x80000007,0,"edx") & 0x100', until: '6.1', note: '6.1 has no such word; its leaf rule reports the same' },
   { op: 'init', word: 'CPUID_8000_0007_EDX', since: '6.12' },
   { op: 'init', word: 'CPUID_8000_0008_EBX' },
   { op: 'set', feature: 'AMD_IBPB', when: 'kernel(IBPB)' },

@@ -13,9 +13,10 @@ import {
   wordNamed,
 } from '../cpuid/features.js';
 import { inRange, type KernelLine } from '../cpuid/kernel-line.js';
+import type { HostKernel } from '../linux/host-kernel.js';
 import { readVariable } from '../linux/scope.js';
 import { type CapStep, COMMON_VARIABLES, INIT_PROGRAM, XSS_PROGRAM } from './cap-rows.js';
-import { compileFor, type KvmScope, kvmDialect } from './scope.js';
+import { compileFor, type KvmScope, kvmDialect, kvmScope } from './scope.js';
 import type { VendorModule } from './vendor.js';
 
 interface CompiledStep {
@@ -88,7 +89,8 @@ export interface OverlayCaps {
 }
 
 /** Builds the capabilities of one overlay as module load does. */
-export function buildCaps(start: KvmScope, vendor: VendorModule, overlay: Overlay): OverlayCaps {
+export function buildCaps(kernel: HostKernel, vendor: VendorModule, overlay: Overlay): OverlayCaps {
+  const start = kvmScope(kernel, overlay);
   const scope: KvmScope = { ...start, variables: new Map(start.variables), caps: initialWords(start) };
   const { variables, caps } = programOf(vendor, scope.line);
   const clearings: Clearing[] = [];

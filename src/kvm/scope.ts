@@ -1,5 +1,5 @@
-import { type Argument, type Dialect, type Evaluate, type Expression, compileExpression } from '../cpuid/expression.js';
-import { featureNamed, wordNamed } from '../cpuid/features.js';
+import { type Argument, compileExpression, type Dialect, type Evaluate, type Expression } from '../cpuid/expression.js';
+import { featureNamed, type Overlay, wordNamed } from '../cpuid/features.js';
 import type { HostKernel } from '../linux/host-kernel.js';
 import { PARAMETER_ROWS } from '../linux/module-parameters.js';
 import { HOST_DIALECT, type HostScope, isFact } from '../linux/scope.js';
@@ -9,7 +9,9 @@ import { type LineParameters, lineParameters } from './line.js';
 export interface KvmScope extends HostScope {
   readonly kernel: HostKernel;
   readonly parameters: LineParameters;
-  /** `kvm_cpu_caps[]` of the overlay at hand, indexed by word id. */
+  /** The overlay that is built or asked. */
+  readonly overlay: Overlay;
+  /** `kvm_cpu_caps[]` of the overlay, indexed by word id. */
   caps: Uint32Array;
   /** The register of the host's CPUID that a leaf rule is about. */
   raw: number;
@@ -22,9 +24,9 @@ const components = (bits: readonly number[]): number => bits.reduce((mask, bit) 
 const KVM_XCR0 = components(KVM_XCR0_COMPONENTS);
 
 /** Starts a scope for building the capabilities of one overlay. */
-export function kvmScope(kernel: HostKernel): KvmScope {
+export function kvmScope(kernel: HostKernel, overlay: Overlay): KvmScope {
   const { state } = kernel;
-  return { ...state, kernel, parameters: lineParameters(state.line), caps: new Uint32Array(0), raw: 0 };
+  return { ...state, kernel, overlay, parameters: lineParameters(state.line), caps: new Uint32Array(0), raw: 0 };
 }
 
 /** The value that an `assign` row has computed. */

@@ -79,7 +79,7 @@ export const LEAF_ROWS: readonly LeafRow[] = [
   { function: 0x8000_0001, eax: 'raw', ebx: 'raw & 0xf000ffff', ecx: 'caps(CPUID_8000_0001_ECX)', edx: 'caps(CPUID_8000_0001_EDX)' },
   { function: 0x8000_0005, since: '6.12', eax: 'raw', ebx: 'raw', ecx: 'raw', edx: 'raw' },
   { function: 0x8000_0006, eax: 'raw', ebx: 'raw', ecx: 'raw', edx: 'raw & 0xfffcffff' },
-  { function: 0x8000_0007, edx: { '6.1': 'raw & 0x100 & x86_power', '6.12': 'caps(CPUID_8000_0007_EDX) & x86_power' } },
+  { function: 0x8000_0007, edx: 'caps(CPUID_8000_0007_EDX) & x86_power' },
   { function: 0x8000_0008, ebx: 'caps(CPUID_8000_0008_EBX)', ecx: 'raw & 0xf0ff', eax: {
     '6.1': '(tdp_enabled ? raw & 0xff : host_phys_bits) | (max((raw >> 8) & 0xff, 48) << 8)',
     '6.12': '(tdp_enabled ? raw & 0xff : host_phys_bits) | (max((raw >> 8) & 0xff, 48) << 8) | ((tdp_enabled ? (max_tdp_level < 5 ? min(raw & 0xff, 48) : raw & 0xff) : 0) << 16)',

@@ -5,7 +5,7 @@ import { kvmIndexedFunctions } from '../cpuid/indexed.js';
 import { inRange, type KernelLine, onLine } from '../cpuid/kernel-line.js';
 import type { Cpu } from '../emu/machine.js';
 import { dialectOf, type OverlayCaps } from './caps.js';
-import { compileFor, kvmDialect, type KvmScope } from './scope.js';
+import { compileFor, type KvmScope, kvmDialect } from './scope.js';
 import {
   BASE_FUNCTIONS,
   CENTAUR_BASE,

@@ -13,6 +13,8 @@ export interface VendorModule {
   readonly program: readonly CapStep[];
   /** VM types beside the default one, by the variable that must be set (KVM_CAP_VM_TYPES). */
   readonly vmTypes: readonly { readonly type: number; readonly overlay: Overlay; readonly when: string }[];
+  /** Pages of guest state in `struct kvm_nested_state` (KVM_CAP_NESTED_STATE). */
+  readonly nestedStatePages: number;
   /** Whether the module is for this CPU at all. */
   matches(kernel: HostKernel): boolean;
   /** Why the module refuses to load although it matches; `null` when it loads. */

@@ -94,6 +94,7 @@ export const VENDOR_STEPS: readonly BootStep[] = [
   { op: 'clear', flag: 'V_VMSAVE_VMLOAD', when: 'vendor == "amd" && family == 0x19 && ((model >= 0x18 && model <= 0x1f) || (model >= 0x60 && model <= 0x7f))', since: '6.12' },
   { op: 'clear', flag: 'SVM', when: '(vendor == "amd" || vendor == "hygon") && svm_disabled_by_bios', since: '6.12' },
   { op: 'set', flag: 'LFENCE_RDTSC', when: '(vendor == "amd" || vendor == "hygon" || vendor == "intel") && kernel(XMM2)', note: 'Centaur/Zhaoxin set it always; 6.1 keeps it in a Linux-defined word, from 6.3 it is word 8000_0021_EAX bit 2' },
+  { op: 'set', flag: 'ARAT', when: 'vendor == "amd" && family > 0x11' },
   { op: 'set', flag: '3DNOWPREFETCH', when: 'vendor == "amd" && (kernel(3DNOW) || kernel(LM))' },
   { op: 'set', flag: 'TOPOEXT', when: 'vendor == "amd" && family == 0x15 && model >= 0x10 && model <= 0x6f && msr_topoext_enabled' },
   { op: 'set', flag: 'BTC_NO', when: 'vendor == "amd" && family == 0x19 && model < 0x10 && !kernel(HYPERVISOR)' },
@@ -110,7 +111,7 @@ export const VENDOR_STEPS: readonly BootStep[] = [
 // biome-ignore format: one row per fact
 export const LATE_STEPS: readonly BootStep[] = [
   { op: 'clear', flag: 'MWAIT', when: 'raw_reg(0x0,0,"eax") < 5' },
-  { op: 'clear', flag: 'XSAVE', when: 'raw_reg(0x0,0,"eax") < 0xd', note: 'with dependents' },
+  { op: 'clear', flag: 'XSAVE', when: 'kernel(XSAVE) && raw_reg(0x0,0,"eax") < 0xd', note: 'with dependents' },
   { op: 'clear', flag: 'RDRAND', when: 'rdrand_selftest_fails' },
   { op: 'clear', flag: 'RDSEED', when: 'rdrand_selftest_fails' },
   { op: 'force_set', flag: 'OSPKE', when: 'kernel(PKU) && !cmdline(nopku)', note: 'PKU itself stays set with nopku' },

@@ -24,6 +24,7 @@ const VMX_FLAGS: readonly (readonly [fact: string, flag: string])[] = [
   ['vmx_ept_5level', 'ept_5level'],
   ['vmx_unrestricted_guest', 'unrestricted_guest'],
   ['vmx_waitpkg', 'usr_wait_pause'],
+  ['vmx_tsc_scaling', 'tsc_scaling'],
 ];
 
 /** Module parameters that kvm-intel reports as they came out; a control that they need is then known too. */

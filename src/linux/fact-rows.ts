@@ -78,6 +78,7 @@ export const FACT_ROWS: readonly FactRow[] = [
   { name: 'vmx_encls_exiting', default: '(leaf(0x7,0,"ebx") & 0x4) != 0', meaning: 'secondary control "enable ENCLS exiting"' },
   { name: 'vmx_xsaves', default: '(leaf(0xd,1,"eax") & 0x8) != 0', meaning: 'secondary control "enable XSAVES/XRSTORS"' },
   { name: 'vmx_waitpkg', default: '(leaf(0x7,0,"ecx") & 0x20) != 0', meaning: 'secondary control "enable user wait and pause"' },
+  { name: 'vmx_tsc_scaling', default: '1', meaning: 'secondary control "use TSC scaling"' },
   { name: 'vmx_mpx', default: '(leaf(0x7,0,"ebx") & 0x4000) != 0', meaning: 'entry and exit controls for IA32_BNDCFGS' },
   { name: 'vmx_load_cet', default: '(leaf(0x7,0,"ecx") & 0x80) || (leaf(0x7,0,"edx") & 0x100000)', meaning: 'entry control "load CET state"' },
   { name: 'vmx_intel_pt', default: '(leaf(0x7,0,"ebx") & 0x2000000) != 0', meaning: 'IA32_VMX_MISC[14] and the PT controls' },

@@ -9,6 +9,7 @@ export const SVM_VARIABLES: readonly CapStep[] = [
   { op: 'assign', variable: 'supported_xcr0', value: 'supported_xcr0 & ~xfeatures(3, 4)' },
   { op: 'assign', variable: 'nrips', value: 'param_nrips && kernel(NRIPS)' },
   { op: 'assign', variable: 'tsc_scaling', value: 'param_tsc_scaling && kernel(TSCRATEMSR)' },
+  { op: 'assign', variable: 'has_tsc_control', value: 'tsc_scaling' },
   { op: 'assign', variable: 'vls', value: 'param_vls && npt_enabled && kernel(V_VMSAVE_VMLOAD)' },
   { op: 'assign', variable: 'lbrv', value: 'param_lbrv && kernel(LBRV)' },
   { op: 'assign', variable: 'vgif', value: 'param_vgif && kernel(VGIF)' },

@@ -13,6 +13,7 @@ export const kvmAmd: VendorModule = {
     { type: 3, overlay: 'SVM', when: 'sev_es_enabled' },
     { type: 4, overlay: 'SVM', when: 'sev_snp_enabled' },
   ],
+  nestedStatePages: 1,
   matches: ({ state }) => {
     const vendor = state.variables.get('vendor');
     return (vendor === 'amd' || vendor === 'hygon') && hasFlag(state, 'SVM');

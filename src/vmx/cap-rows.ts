@@ -14,6 +14,7 @@ export const VMX_VARIABLES: readonly CapStep[] = [
   { op: 'assign', variable: 'pt_mode_host_guest', value: 'param_pt_mode == 1 && tdp_enabled && enable_pmu && vmx_intel_pt' },
   { op: 'assign', variable: 'pebs_supported', value: 'kernel(PEBS) && enable_pmu && pmu_pebs_ept', until: '6.18' },
   { op: 'assign', variable: 'pebs_supported', value: 'kernel(PEBS) && enable_pmu && pmu_pebs_ept && !param_enable_mediated_pmu', since: '7.1' },
+  { op: 'assign', variable: 'has_tsc_control', value: 'vmx_tsc_scaling' },
   { op: 'assign', variable: 'max_tdp_level', value: 'vmx_ept_5level ? 5 : 4' },
   { op: 'assign', variable: 'tdx_enabled', value: 'param_tdx && tdx_platform && tdp_enabled', since: '6.18', note: '6.16 and later' },
 ];

@@ -9,6 +9,7 @@ export const kvmIntel: VendorModule = {
   variables: VMX_VARIABLES,
   program: VMX_PROGRAM,
   vmTypes: [{ type: 5, overlay: 'TDX', when: 'tdx_enabled' }],
+  nestedStatePages: 2,
   matches: ({ state }) => hasFlag(state, 'VMX'),
   refuses: () => null,
 };

@@ -9,8 +9,9 @@
 
 import type { HostDump } from '../dump.js';
 import { FormatError } from '../errors.js';
+import { isIndexed } from '../indexed.js';
 import { DumpBuilder } from './dump-builder.js';
-import { isIndexedFunction, rowFromWords } from './rows.js';
+import { rowFromWords } from './rows.js';
 import { hexGroups, type Line, linesOf, quote } from './text.js';
 
 const ROW_LINE = '"CPUID 00000007: 00000000-00000000-00000000-00000000 [SL 00]"';
@@ -74,7 +75,7 @@ export class Aida64Lines {
 
   /** The sub-leaf of a row that does not name one: the next in line, or 0 where the function has none. */
   #nextUntagged(fn: number): number {
-    if (!isIndexedFunction(fn)) return 0;
+    if (!isIndexed(fn)) return 0;
     const index = this.#untagged.get(fn) ?? 0;
     this.#untagged.set(fn, index + 1);
     return index;

@@ -13,7 +13,7 @@ import { type CpuidEntry2, formatEntry, REGISTERS } from '../entry.js';
 import { FormatError } from '../errors.js';
 import { excerpt, isObject, notA, u32 } from './json.js';
 import type { Place, Selection } from './json-path.js';
-import { entryFromRow, rowFromWords } from './rows.js';
+import { entryFromRow, entryFromWords, rowFromWords } from './rows.js';
 import { parseHex, quote } from './text.js';
 
 const ENTRY_TEXT = '"function index flags eax ebx ecx edx", hexadecimal';
@@ -91,12 +91,6 @@ function tableFromJson(value: unknown, place: Place, label: string): PayloadTabl
 
 function entriesFromJson(list: readonly unknown[], place: Place): CpuidEntry2[] {
   return list.map((entry, n) => entryFromJson(entry, place.inside(n)));
-}
-
-function entryFromWords(words: readonly number[]): CpuidEntry2 {
-  const [fn = 0, index = 0, flags = 0, eax = 0, ebx = 0, ecx = 0, edx = 0, p0 = 0, p1 = 0, p2 = 0] = words;
-  const entry = { function: fn, index, flags, eax, ebx, ecx, edx };
-  return p0 || p1 || p2 ? { ...entry, padding: [p0, p1, p2] } : entry;
 }
 
 /** An object with `flags` is an entry; one without is a row, and gets the flags of its function. */

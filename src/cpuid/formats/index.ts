@@ -30,7 +30,7 @@ export { parseEntry, writeEntries, writePayload } from './entries.js';
 export { Place, type Selection, selectPath } from './json-path.js';
 export { readKvmCpuid2, writeKvmCpuid2 } from './kvm-cpuid2.js';
 export { writeLibvirt } from './libvirt.js';
-export { entryFromRow, hostFromPayload, isIndexedFunction, payloadFromHost, rowFromEntry } from './rows.js';
+export { entryFromRow, hostFromPayload, payloadFromHost, rowFromEntry } from './rows.js';
 
 /**
  * Reads a host from a dump of any format. A payload serves as well: its tables are taken for what the CPUs answer.

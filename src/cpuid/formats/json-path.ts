@@ -62,9 +62,13 @@ interface Step {
   readonly value: unknown;
 }
 
+/** Longer keys are not looked for, which keeps even an absurd path linear. */
+const MAX_KEY = 256;
+
 function stepInto(value: unknown, rest: string): Step | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
-  for (let end = rest.length; end > 0; end = rest.lastIndexOf('.', end - 1)) {
+  const start = rest.length <= MAX_KEY ? rest.length : rest.lastIndexOf('.', MAX_KEY);
+  for (let end = start; end > 0; end = rest.lastIndexOf('.', end - 1)) {
     const key = rest.slice(0, end);
     const isElement = !Array.isArray(value) || /^[0-9]{1,9}$/.test(key);
     if (isElement && Object.hasOwn(value, key)) return { key, value: (value as Record<string, unknown>)[key] };

@@ -2,17 +2,11 @@
 
 import type { HostDump, Payload, PayloadTable } from '../dump.js';
 import { type CpuidEntry2, type CpuidRow, KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../entry.js';
+import { kvmIndexedFunctions } from '../indexed.js';
+import { NEWEST_KERNEL } from '../kernel-line.js';
 import { DumpBuilder } from './dump-builder.js';
 
-/** The functions whose answer depends on ECX: KVM's own list, `cpuid_function_is_indexed()` in arch/x86/kvm/cpuid.c. */
-const INDEXED_FUNCTIONS: ReadonlySet<number> = new Set([
-  0x4, 0x7, 0xb, 0xd, 0xf, 0x10, 0x12, 0x14, 0x17, 0x18, 0x1d, 0x1e, 0x1f, 0x23, 0x24, 0x8000001d,
-]);
-
-/** Whether KVM takes the function's sub-leaf index to be significant. */
-export function isIndexedFunction(fn: number): boolean {
-  return INDEXED_FUNCTIONS.has(fn);
-}
+const kvmIndexed = kvmIndexedFunctions(NEWEST_KERNEL);
 
 /** A row from its six words in the order of every dump: function, index, EAX, EBX, ECX, EDX. */
 export function rowFromWords(words: readonly number[]): CpuidRow {
@@ -20,10 +14,17 @@ export function rowFromWords(words: readonly number[]): CpuidRow {
   return { function: fn, index, eax, ebx, ecx, edx };
 }
 
+/** An entry from its seven to ten words in the order of the struct; zero padding is left out. */
+export function entryFromWords(words: readonly number[]): CpuidEntry2 {
+  const [fn = 0, index = 0, flags = 0, eax = 0, ebx = 0, ecx = 0, edx = 0, p0 = 0, p1 = 0, p2 = 0] = words;
+  const entry = { function: fn, index, flags, eax, ebx, ecx, edx };
+  return p0 || p1 || p2 ? { ...entry, padding: [p0, p1, p2] } : entry;
+}
+
 /** The row as an entry, with the flag that a VMM would set for its function. */
 export function entryFromRow(row: CpuidRow): CpuidEntry2 {
   const { function: fn, index, eax, ebx, ecx, edx } = row;
-  const flags = isIndexedFunction(fn) ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
+  const flags = kvmIndexed.has(fn) ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
   return { function: fn, index, flags, eax, ebx, ecx, edx };
 }
 

@@ -11,6 +11,7 @@ import type { Payload, PayloadTable } from '../dump.js';
 import { type CpuidEntry2, KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../entry.js';
 import { FormatError } from '../errors.js';
 import { Remarks } from './remarks.js';
+import { entryFromWords } from './rows.js';
 import { linesOf, matchAt, parseNumber, quote } from './text.js';
 
 const FD = 'ioctl\\(([0-9]{1,9})(?:<([^<>]{0,200})>)?, ';
@@ -30,7 +31,7 @@ const FIELDS = new RegExp(
 const ENTRY_TEXT = '"{function=0x1, index=0, flags=0, eax=0, ebx=0, ecx=0, edx=0}"';
 const VERBOSE = 'all entries: `strace -v` writes them';
 
-/** `enum` names of the uapi header; the values are those of asm/kvm.h. */
+/** The names that strace prints, from the kernel's asm/kvm.h. */
 const FLAGS: ReadonlyMap<string, number> = new Map([
   ['KVM_CPUID_FLAG_SIGNIFCANT_INDEX', KVM_CPUID_FLAG_SIGNIFCANT_INDEX],
   ['KVM_CPUID_FLAG_STATEFUL_FUNC', 2],
@@ -113,16 +114,12 @@ function readTable(line: string, position: number, where: string): CpuidEntry2[]
 
 function readEntry(fields: string, where: string): CpuidEntry2 {
   const match = FIELDS.exec(fields);
-  if (!match) throw notAnEntry(fields, where);
-  const flags = readFlags(match[3] ?? '');
-  const words = match.slice(1).map((word, n) => (n === 2 ? flags : parseNumber(word ?? '0')));
-  if (words.some((word) => word === undefined)) throw notAnEntry(fields, where);
-  const [fn = 0, index = 0, flagWord = 0, eax = 0, ebx = 0, ecx = 0, edx = 0, p0 = 0, p1 = 0, p2 = 0] = words;
-  const entry = { function: fn, index, flags: flagWord, eax, ebx, ecx, edx };
-  return p0 || p1 || p2 ? { ...entry, padding: [p0, p1, p2] } : entry;
+  const values = match?.slice(1).map((text = '0', n) => (n === 2 ? readFlags(text) : parseNumber(text)));
+  if (values?.every((value) => value !== undefined)) return entryFromWords(values);
+  throw new FormatError(`${quote(`{${fields}}`)} is not an entry`, where, ENTRY_TEXT);
 }
 
-/** `KVM_CPUID_FLAG_STATEFUL_FUNC|0x8`, `0x8 /* KVM_CPUID_FLAG_??? *\/` or a number; undefined when it is none. */
+/** Names and numbers joined by `|`, perhaps with a comment behind them; undefined when one of them is unknown. */
 function readFlags(text: string): number | undefined {
   let flags = 0;
   for (const part of text.replace(/ \/\*.*$/, '').split('|')) {
@@ -131,8 +128,4 @@ function readFlags(text: string): number | undefined {
     flags |= value;
   }
   return flags >>> 0;
-}
-
-function notAnEntry(fields: string, where: string): FormatError {
-  return new FormatError(`${quote(`{${fields}}`)} is not an entry`, where, ENTRY_TEXT);
 }

@@ -1,0 +1,91 @@
+import { type CpuidEntry2, KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../cpuid/entry.js';
+import { EAX, EBX, ECX, EDX, ENTRY_SIZE, ENTRY2_SIZE, ENTRY2_WORDS, FLAGS, FUNCTION, INDEX, PADDING } from './abi.js';
+import { KVM_MAX_CPUID_ENTRIES } from './supported.js';
+
+/** For lookups that take any sub-leaf (`KVM_CPUID_INDEX_NOT_SIGNIFICANT`). */
+export const ANY_INDEX = -1;
+
+/** The kernel's copy of a vCPU's CPUID table: `cpuid_entries` and `cpuid_nent`, in the layout that userspace wrote. */
+export class CpuidTable {
+  /** Entries of {@link ENTRY2_WORDS} words each. */
+  readonly words = new Uint32Array(KVM_MAX_CPUID_ENTRIES * ENTRY2_WORDS);
+  readonly bytes = new Uint8Array(this.words.buffer);
+  count = 0;
+
+  /** Takes `nent` entries of `struct kvm_cpuid_entry2` from userspace. */
+  copyIn(source: Uint8Array, offset: number, nent: number): void {
+    this.bytes.set(source.subarray(offset, offset + nent * ENTRY2_SIZE));
+    this.count = nent;
+  }
+
+  /** Takes `nent` entries of the legacy `struct kvm_cpuid_entry`; index, flags and padding become zero. */
+  copyInLegacy(source: DataView, offset: number, nent: number): void {
+    for (let i = 0; i < nent; i++) {
+      const from = offset + i * ENTRY_SIZE;
+      const to = i * ENTRY2_WORDS;
+      this.words.fill(0, to, to + ENTRY2_WORDS);
+      this.words[to + FUNCTION] = source.getUint32(from, true);
+      for (let register = 0; register < 4; register++) {
+        this.words[to + EAX + register] = source.getUint32(from + 4 + register * 4, true);
+      }
+    }
+    this.count = nent;
+  }
+
+  /** {@link findEntry} in this table. */
+  find(fn: number, index: number): number {
+    return findEntry(this.words, this.count, fn, index);
+  }
+
+  /** Whether two tables are equal in count and, position by position, in all but the padding. */
+  equals(other: CpuidTable): boolean {
+    if (this.count !== other.count) return false;
+    for (let at = 0; at < this.count * ENTRY2_WORDS; at++) {
+      if (this.words[at] !== other.words[at] && at % ENTRY2_WORDS < PADDING) return false;
+    }
+    return true;
+  }
+
+  /** The entries as objects, for people and reports. */
+  entries(): CpuidEntry2[] {
+    return Array.from({ length: this.count }, (_, i) => entryAt(this.words, i));
+  }
+}
+
+/**
+ * `kvm_find_cpuid_entry2()`: the first entry, in table order, of this function whose index matches or does not matter
+ * (no KVM_CPUID_FLAG_SIGNIFCANT_INDEX, or {@link ANY_INDEX} asked).
+ *
+ * @returns the position of its first word in `words`, or -1
+ */
+export function findEntry(words: Uint32Array, count: number, fn: number, index: number): number {
+  const end = count * ENTRY2_WORDS;
+  for (let at = 0; at < end; at += ENTRY2_WORDS) {
+    if (words[at + FUNCTION] !== fn) continue;
+    if (index === ANY_INDEX || (words[at + FLAGS]! & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) === 0) return at;
+    if (words[at + INDEX] === index) return at;
+  }
+  return -1;
+}
+
+/** One entry of an array of words as an object. */
+export function entryAt(words: Uint32Array, position: number): CpuidEntry2 {
+  const at = position * ENTRY2_WORDS;
+  const padding = [words[at + PADDING]!, words[at + PADDING + 1]!, words[at + PADDING + 2]!] as const;
+  return {
+    function: words[at + FUNCTION]!,
+    index: words[at + INDEX]!,
+    flags: words[at + FLAGS]!,
+    eax: words[at + EAX]!,
+    ebx: words[at + EBX]!,
+    ecx: words[at + ECX]!,
+    edx: words[at + EDX]!,
+    ...(padding.some((word) => word !== 0) && { padding }),
+  };
+}
+
+/** Writes an entry to an array of words. */
+export function putEntry(words: Uint32Array, position: number, entry: CpuidEntry2): void {
+  const { function: fn, index, flags, eax, ebx, ecx, edx, padding = [0, 0, 0] } = entry;
+  words.set([fn, index, flags, eax, ebx, ecx, edx, ...padding], position * ENTRY2_WORDS);
+}

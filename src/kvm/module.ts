@@ -1,0 +1,152 @@
+import type { CpuidEntry2 } from '../cpuid/entry.js';
+import type { Overlay } from '../cpuid/features.js';
+import type { Cpu } from '../emu/machine.js';
+import type { HostKernel } from '../linux/host-kernel.js';
+import type { Process } from '../linux/process.js';
+import { KVM_CAP_X86_CPUID_PARANOID } from './abi.js';
+import { buildCaps, type OverlayCaps } from './caps.js';
+import { Kvm } from './kvm.js';
+import { type AllowedOptions, AllowedTable } from './paranoid/allowed-table.js';
+import type { Defect, Policy, Reserved } from './policy.js';
+import { assigned } from './scope.js';
+import { emulatedCpuid, permittedXcr0, supportedCpuid } from './supported.js';
+import type { VendorModule } from './vendor.js';
+import { XsaveLayout } from './xsave.js';
+
+/** How a KVM is built and configured. */
+export interface KvmOptions {
+  /** Default: `off`, as mainline. */
+  readonly policy?: Policy;
+  /** Number of KVM_CAP_X86_CPUID_PARANOID. Default: 252. */
+  readonly paranoidCapability?: number;
+  /** Whether reserved registers must be zero in paranoid mode. Default: `zero`. */
+  readonly reserved?: Reserved;
+  readonly defects?: readonly Defect[];
+  /** CONFIG_KVM_SW_PROTECTED_VM. Default: no, as distributions have it. */
+  readonly swProtectedVm?: boolean;
+}
+
+/** Why /dev/kvm is not there. */
+export class KvmNotLoaded extends Error {
+  override readonly name = 'KvmNotLoaded';
+}
+
+/** KVM, loaded with a vendor module: capabilities per overlay, and what is derived from them once. */
+export class KvmModule {
+  readonly kernel: HostKernel;
+  readonly vendor: VendorModule;
+  readonly policy: Policy;
+  readonly paranoidCapability: number;
+  readonly reserved: Reserved;
+  readonly defects: ReadonlySet<Defect>;
+  readonly swProtectedVm: boolean;
+  private readonly overlays: ReadonlyMap<Overlay, OverlayCaps>;
+  private readonly supportedLists = new Map<string, readonly CpuidEntry2[]>();
+  private readonly allowedTables = new Map<string, AllowedTable>();
+  private readonly layouts = new Map<Cpu, XsaveLayout>();
+
+  constructor(kernel: HostKernel, vendor: VendorModule, options: KvmOptions) {
+    const {
+      policy = 'off',
+      paranoidCapability = KVM_CAP_X86_CPUID_PARANOID,
+      reserved = 'zero',
+      defects = [],
+    } = options;
+    this.kernel = kernel;
+    this.vendor = vendor;
+    this.policy = policy;
+    this.paranoidCapability = paranoidCapability;
+    this.reserved = reserved;
+    this.defects = new Set(defects);
+    this.swProtectedVm = options.swProtectedVm ?? false;
+    this.overlays = new Map(vendor.overlays.map((overlay) => [overlay, buildCaps(kernel, vendor, overlay)]));
+  }
+
+  /** The overlay of ordinary VMs on this platform. */
+  get defaultOverlay(): Overlay {
+    return this.vendor.overlays[0];
+  }
+
+  /** The capabilities of an overlay. Throws RangeError when the platform does not have it. */
+  caps(overlay: Overlay): OverlayCaps {
+    const found = this.overlays.get(overlay);
+    if (!found) throw new RangeError(`${this.vendor.name} has no overlay ${overlay}`);
+    return found;
+  }
+
+  /** The overlay of a VM type (KVM_CREATE_VM's argument); `null` when KVM does not offer the type. */
+  overlayOfVmType(type: number): Overlay | null {
+    if (type === 0) return this.defaultOverlay;
+    const caps = this.caps(this.defaultOverlay);
+    if (type === 1) return this.swProtectedVm && assigned(caps.scope, 'tdp_enabled') !== 0 ? this.defaultOverlay : null;
+    const row = this.vendor.vmTypes.find((candidate) => candidate.type === type);
+    return row && assigned(caps.scope, row.when) !== 0 ? row.overlay : null;
+  }
+
+  /** The XSAVE layout of a CPU. */
+  layout(cpu: Cpu): XsaveLayout {
+    let layout = this.layouts.get(cpu);
+    if (!layout) {
+      layout = new XsaveLayout(cpu);
+      this.layouts.set(cpu, layout);
+    }
+    return layout;
+  }
+
+  /** What KVM_GET_SUPPORTED_CPUID reports to a process; computed once for each CPU and permission. */
+  supported(overlay: Overlay, process: Process): readonly CpuidEntry2[] {
+    const caps = this.caps(overlay);
+    const permitted = permittedXcr0(caps, process.guestPermissions);
+    const key = `${overlay} ${process.cpu} ${permitted}`;
+    let list = this.supportedLists.get(key);
+    if (!list) {
+      list = supportedCpuid(caps, this.vendor, this.kernel.machine.cpus[process.cpu]!, process.guestPermissions);
+      this.supportedLists.set(key, list);
+    }
+    return list;
+  }
+
+  /** What KVM_GET_EMULATED_CPUID reports. */
+  emulated(overlay: Overlay): readonly CpuidEntry2[] {
+    return emulatedCpuid(this.caps(overlay), false);
+  }
+
+  /** What the allowed values of an overlay depend on, for a process. */
+  allowedOptions(overlay: Overlay, process: Process): AllowedOptions {
+    return {
+      caps: this.caps(overlay),
+      vendor: this.vendor,
+      cpu: this.kernel.machine.cpus[process.cpu]!,
+      guestPermissions: process.guestPermissions,
+      reserved: this.reserved,
+      defects: this.defects,
+    };
+  }
+
+  /** The allowed values of an overlay for a process; compiled once for each CPU and permission. */
+  allowed(overlay: Overlay, process: Process): AllowedTable {
+    const options = this.allowedOptions(overlay, process);
+    const key = `${overlay} ${process.cpu} ${permittedXcr0(options.caps, process.guestPermissions)}`;
+    let table = this.allowedTables.get(key);
+    if (!table) {
+      table = new AllowedTable(options);
+      this.allowedTables.set(key, table);
+    }
+    return table;
+  }
+}
+
+/**
+ * Loads KVM: the first vendor module that matches the CPU, as `modprobe` would find it. On success /dev/kvm opens.
+ *
+ * @throws KvmNotLoaded when no module matches, or the one that does refuses to load
+ */
+export function loadKvm(kernel: HostKernel, vendors: readonly VendorModule[], options: KvmOptions = {}): KvmModule {
+  const vendor = vendors.find((candidate) => candidate.matches(kernel));
+  if (!vendor) throw new KvmNotLoaded('no kvm module is for this CPU: neither VMX nor SVM');
+  const refusal = vendor.refuses(kernel);
+  if (refusal !== null) throw new KvmNotLoaded(`${vendor.name.replace('_', '-')} does not load: ${refusal}`);
+  const module = new KvmModule(kernel, vendor, options);
+  kernel.devices.set('/dev/kvm', () => new Kvm(module));
+  return module;
+}

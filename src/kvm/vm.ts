@@ -1,0 +1,183 @@
+import type { Overlay } from '../cpuid/features.js';
+import { ERRNO } from '../linux/errno.js';
+import type { OpenFile, Process } from '../linux/process.js';
+import type { Address } from '../linux/user-memory.js';
+import {
+  ENABLE_CAP_ARGS,
+  ENABLE_CAP_SIZE,
+  KVM_CAP_DISABLE_QUIRKS,
+  KVM_CAP_DISABLE_QUIRKS2,
+  KVM_CAP_PMU_CAPABILITY,
+  KVM_CAP_SPLIT_IRQCHIP,
+  KVM_CAP_X86_DISABLE_EXITS,
+  KVM_CHECK_EXTENSION,
+  KVM_CREATE_IRQCHIP,
+  KVM_CREATE_VCPU,
+  KVM_ENABLE_CAP,
+  KVM_GET_EMULATED_CPUID,
+  KVM_GET_SUPPORTED_CPUID,
+  KVM_MEMORY_ENCRYPT_OP,
+  VM_TYPES,
+} from './abi.js';
+import { checkExtension } from './capabilities.js';
+import { getEmulatedCpuid, getSupportedCpuid } from './get-cpuid.js';
+import type { KvmModule } from './module.js';
+import { initTd } from './td.js';
+import { Vcpu } from './vcpu.js';
+
+/** KVM_CAP_MAX_VCPU_ID by default (`KVM_MAX_VCPU_IDS`). */
+const MAX_VCPU_ID = 4096;
+
+/** HLT of KVM_CAP_X86_DISABLE_EXITS. */
+const DISABLE_EXITS_HLT = 2;
+
+/** A VM's descriptor: the VM ioctls (`kvm_vm_ioctl()`, `kvm_arch_vm_ioctl()`). */
+export class Vm implements OpenFile {
+  readonly module: KvmModule;
+  readonly type: number;
+  readonly overlay: Overlay;
+  /** Quirks that userspace disabled (KVM_CAP_DISABLE_QUIRKS2). */
+  disabledQuirks = 0;
+  /** Exits that are disabled (KVM_CAP_X86_DISABLE_EXITS). */
+  disabledExits = 0;
+  /** Whether tables are verified. Always for TDs of a paranoid kernel, else after KVM_CAP_X86_CPUID_PARANOID. */
+  paranoid: boolean;
+  pmuDisabled = false;
+  splitIrqchip = false;
+  /** Of a TD: KVM_TDX_INIT_VM has succeeded. */
+  tdInitialized = false;
+  private readonly vcpus = new Map<number, Vcpu>();
+  private irqchip = false;
+
+  constructor(module: KvmModule, type: number, overlay: Overlay) {
+    this.module = module;
+    this.type = type;
+    this.overlay = overlay;
+    this.paranoid = module.policy === 'paranoid' && this.isTd;
+  }
+
+  get isTd(): boolean {
+    return this.type === VM_TYPES.tdx;
+  }
+
+  get hltExitsDisabled(): boolean {
+    return (this.disabledExits & DISABLE_EXITS_HLT) !== 0;
+  }
+
+  ioctl(process: Process, request: number, argument: Address): number {
+    switch (request) {
+      case KVM_CREATE_VCPU:
+        return this.createVcpu(process, argument);
+      case KVM_CHECK_EXTENSION:
+        return checkExtension(this.module, this, process, Number(argument));
+      case KVM_ENABLE_CAP:
+        return this.enableCap(process, argument);
+      case KVM_CREATE_IRQCHIP:
+        return this.createIrqchip();
+      case KVM_MEMORY_ENCRYPT_OP:
+        return this.isTd ? initTd(this, process, argument) : -ERRNO.ENOTTY;
+      case KVM_GET_SUPPORTED_CPUID:
+        return this.hasCpuidIoctls ? getSupportedCpuid(this.module, this.overlay, process, argument) : -ERRNO.ENOTTY;
+      case KVM_GET_EMULATED_CPUID:
+        return this.hasCpuidIoctls ? getEmulatedCpuid(this.module, this.overlay, process, argument) : -ERRNO.ENOTTY;
+      default:
+        return -ERRNO.ENOTTY;
+    }
+  }
+
+  /** The RFC makes the two GET ioctls VM ioctls too (patch 7); mainline answers ENOTTY. */
+  private get hasCpuidIoctls(): boolean {
+    return this.module.policy === 'paranoid';
+  }
+
+  /**
+   * KVM_CREATE_VCPU. Returns the vCPU's descriptor; -EINVAL for an id beyond the limit, -EEXIST for one in use; of a TD
+   * -EIO before KVM_TDX_INIT_VM and -EINVAL without a split irqchip.
+   */
+  private createVcpu(process: Process, argument: Address): number {
+    const id = Number(argument);
+    if (!(id >= 0 && id < MAX_VCPU_ID)) return -ERRNO.EINVAL;
+    if (this.isTd && !this.tdInitialized) return -ERRNO.EIO;
+    if (this.isTd && !this.splitIrqchip) return -ERRNO.EINVAL;
+    if (this.vcpus.has(id)) return -ERRNO.EEXIST;
+    const vcpu = new Vcpu(this, process, id);
+    const fd = process.install(vcpu);
+    if (fd >= 0) this.vcpus.set(id, vcpu);
+    return fd;
+  }
+
+  /** KVM_CREATE_IRQCHIP. Returns 0; -EEXIST when there is one, -EINVAL after the first vCPU. */
+  private createIrqchip(): number {
+    if (this.irqchip || this.splitIrqchip) return -ERRNO.EEXIST;
+    if (this.vcpus.size > 0) return -ERRNO.EINVAL;
+    this.irqchip = true;
+    return 0;
+  }
+
+  /** KVM_ENABLE_CAP. -EFAULT when the structure cannot be read, -EINVAL for flags or a capability not known. */
+  private enableCap(process: Process, argument: Address): number {
+    const at = process.memory.readable(argument, ENABLE_CAP_SIZE);
+    if (at < 0) return -ERRNO.EFAULT;
+    const { view } = process.memory;
+    const cap = view.getUint32(at, true);
+    if (view.getUint32(at + 4, true) !== 0) return -ERRNO.EINVAL;
+    const value = view.getBigUint64(at + ENABLE_CAP_ARGS, true);
+    if (cap === this.module.paranoidCapability) return this.enableParanoid(value);
+    // These capabilities answer KVM_CHECK_EXTENSION with the mask of what they take.
+    const known = BigInt(checkExtension(this.module, this, process, cap));
+    switch (cap) {
+      case KVM_CAP_DISABLE_QUIRKS:
+        this.disabledQuirks |= Number(
+          value & BigInt(checkExtension(this.module, this, process, KVM_CAP_DISABLE_QUIRKS2)),
+        );
+        return 0;
+      case KVM_CAP_DISABLE_QUIRKS2:
+        return this.disableQuirks(value, known);
+      case KVM_CAP_X86_DISABLE_EXITS:
+        return this.disableExits(value, known);
+      case KVM_CAP_PMU_CAPABILITY:
+        return this.disablePmu(value, known);
+      case KVM_CAP_SPLIT_IRQCHIP:
+        return this.enableSplitIrqchip(value);
+      default:
+        return -ERRNO.EINVAL;
+    }
+  }
+
+  /**
+   * KVM_CAP_X86_CPUID_PARANOID with args[0] = 1. Not known outside a paranoid kernel; refused after the first vCPU, and
+   * not to be turned off again (our proposal). For a TD it is on already and succeeds.
+   */
+  private enableParanoid(value: bigint): number {
+    if (this.module.policy !== 'paranoid' || value !== 1n) return -ERRNO.EINVAL;
+    if (this.vcpus.size > 0 && !this.paranoid) return -ERRNO.EINVAL;
+    this.paranoid = true;
+    return 0;
+  }
+
+  private disableQuirks(value: bigint, known: bigint): number {
+    if ((value & ~known) !== 0n) return -ERRNO.EINVAL;
+    this.disabledQuirks |= Number(value);
+    return 0;
+  }
+
+  private disableExits(value: bigint, known: bigint): number {
+    if ((value & ~known) !== 0n || this.vcpus.size > 0) return -ERRNO.EINVAL;
+    this.disabledExits |= Number(value);
+    return 0;
+  }
+
+  private disablePmu(value: bigint, known: bigint): number {
+    if (known === 0n || (value & ~known) !== 0n || this.vcpus.size > 0) return -ERRNO.EINVAL;
+    this.pmuDisabled = (value & 1n) !== 0n;
+    return 0;
+  }
+
+  /** args[0]: how many routes userspace reserves, at most `MAX_NR_RESERVED_IOAPIC_PINS`. */
+  private enableSplitIrqchip(routes: bigint): number {
+    if (routes > 1024n) return -ERRNO.EINVAL;
+    if (this.irqchip || this.splitIrqchip || this.vcpus.size > 0) return -ERRNO.EEXIST;
+    this.splitIrqchip = true;
+    return 0;
+  }
+}
