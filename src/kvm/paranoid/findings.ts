@@ -71,7 +71,8 @@ export function offendingBits(rule: Resolved, value: number): number {
   return offending >>> 0;
 }
 
-function describe(rule: Resolved): string {
+/** What a rule allows, in a few characters: a hexadecimal mask or value, the limits of fields. */
+export function describeRule(rule: Resolved): string {
   if (rule.kind === 'fixed') return rule.orZero ? `${hex(rule.value)} or 0` : hex(rule.value);
   const limits = rule.fields.map(
     ({ high, low, limit, values }) => `[${high}:${low}]${values ? ` in {${values.join(',')}}` : `<=${limit}`}`,
@@ -119,7 +120,7 @@ export class Explainer {
           index,
           register,
           value,
-          allowed: describe(strictest),
+          allowed: describeRule(strictest),
           offending,
           rule: strictest.kind,
           bits,

@@ -1,0 +1,51 @@
+/**
+ * The public API: describe a host, boot it with KVM, ask. Everything is synchronous and pure; nothing here reads files.
+ *
+ * ```ts
+ * import { builtInHost, Checker, describeBuiltIn } from 'kvm-cpuid';
+ *
+ * const checker = new Checker(describeBuiltIn(builtInHost('sapphire-rapids')!), { policy: 'paranoid' });
+ * const verdict = checker.check(entries);
+ * ```
+ */
+export { Checker, type CheckOptions, type Verdict } from './api/check.js';
+export {
+  bootKernel,
+  bootKvm,
+  describeBuiltIn,
+  describeDump,
+  type HostDescription,
+  impliedByVmType,
+  withInputs,
+} from './api/host.js';
+export { applyHostFile } from './api/host-file.js';
+export { type Errno, IoctlFailed, type TableAnswer, Vmm } from './api/vmm.js';
+export type { FormatName, HostDump, Payload, PayloadTable } from './cpuid/dump.js';
+export {
+  type CpuidEntry2,
+  type CpuidRow,
+  formatEntry,
+  hex8,
+  KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+  sdmName,
+} from './cpuid/entry.js';
+export { FormatError } from './cpuid/errors.js';
+export {
+  parseEntry,
+  readHost,
+  readPayload,
+  writeCpuidR,
+  writeKvmCpuid2,
+  writeLibvirt,
+  writePayload,
+} from './cpuid/formats/index.js';
+export { KERNEL_LINES, type KernelLine } from './cpuid/kernel-line.js';
+export { type BuiltInHost, builtInHost, builtInHosts } from './hosts/index.js';
+export { VM_TYPES, type VmTypeName } from './kvm/abi.js';
+export { type KvmModule, KvmNotLoaded, type KvmOptions, loadKvm } from './kvm/module.js';
+export type { Finding, Reason, RefusedBit } from './kvm/paranoid/findings.js';
+export { DEFECTS, type Defect, POLICIES, type Policy, type Reserved } from './kvm/policy.js';
+export { ERRNO, type ErrnoName, errnoName } from './linux/errno.js';
+export type { HostInputs } from './linux/host-inputs.js';
+export { HostKernel } from './linux/host-kernel.js';
+export { Process, type ProcessOptions } from './linux/process.js';
