@@ -1,4 +1,5 @@
 import { architectureFieldAt } from '../cpuid/architecture.js';
+import { isIndexed } from '../cpuid/indexed.js';
 import { type Finding, formatEntry, hex8, type RefusedBit, sdmName, type Verdict } from '../index.js';
 
 const hex = (value: number): string => (value >>> 0).toString(16);
@@ -65,7 +66,8 @@ export function refusalLines(finding: Finding): RefusalLine[] {
   const lines = new Map<string, RefusalLine>();
   for (const run of runsOf(finding)) {
     const [high, low] = fieldRange(finding, run) ?? [run.high, run.low];
-    const place = sdmName(finding.function, finding.index, finding.register, high, low);
+    const index = isIndexed(finding.function) ? finding.index : null;
+    const place = sdmName(finding.function, index, finding.register, high, low);
     const { name, clobbers } = run.bits;
     const reason = reasonText(finding, run.bits);
     const clobbered = clobbers.length > 0 ? `would clobber ${clobbers.join(', ')}` : '';
