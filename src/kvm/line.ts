@@ -34,8 +34,17 @@ export interface LineParameters {
   readonly rewritesSgxXfrm: boolean;
   /** The compacted XSAVE size that the guest reads counts IA32_XSS. */
   readonly compactedSizeCountsXss: boolean;
-  /** Before the guest has XSAVES, writing 0 to IA32_XSS is accepted from userspace. */
-  readonly xssZeroWithoutXsaves: boolean;
+  /**
+   * IA32_XSS is for guests with XSAVES, from userspace too, and takes what the guest's table offers; before, userspace
+   * could write whatever KVM supports.
+   */
+  readonly xssFollowsGuest: boolean;
+  /** Runtime bits are marked stale and rewritten when somebody looks; before, at each change of state. */
+  readonly lazyRuntimeUpdates: boolean;
+  /** Setting IA32_APIC_BASE to the value that it has succeeds without any check. */
+  readonly apicBaseUnchangedAccepted: boolean;
+  /** MSRs that describe features are frozen, as CPUID is, once the vCPU has run. */
+  readonly featureMsrsFreeze: boolean;
 }
 
 const PARAMETERS: { readonly [P in keyof LineParameters]: ByKernel<LineParameters[P]> } = {
@@ -55,7 +64,10 @@ const PARAMETERS: { readonly [P in keyof LineParameters]: ByKernel<LineParameter
   pvBaseFromPreviousTable: { '6.1': true, '6.12': false },
   rewritesSgxXfrm: { '6.1': true, '6.12': false },
   compactedSizeCountsXss: { '6.1': false, '6.18': true },
-  xssZeroWithoutXsaves: { '6.1': true, '6.18': false },
+  xssFollowsGuest: { '6.1': false, '6.18': true },
+  lazyRuntimeUpdates: { '6.1': false, '6.18': true },
+  apicBaseUnchangedAccepted: { '6.1': false, '6.18': true },
+  featureMsrsFreeze: { '6.1': false, '6.12': true },
 };
 
 /** The parameters of a kernel line. */

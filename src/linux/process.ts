@@ -6,6 +6,8 @@ import { type Address, UserMemory } from './user-memory.js';
 export interface OpenFile {
   /** Handles an ioctl. Returns the system call's result: zero or above, or a negative errno. */
   ioctl(process: Process, request: number, argument: Address): number;
+  /** Maps the file into the process, for files that can be mapped. Returns the address, or a negative errno. */
+  mmap?(process: Process, length: number): number;
   /** Called when the last descriptor is closed. */
   release?(): void;
 }
@@ -51,6 +53,18 @@ export class Process {
   ioctl(fd: number, request: number, argument: Address = 0): number {
     const file = this.files[fd];
     return file ? file.ioctl(this, request >>> 0, argument) : -ERRNO.EBADF;
+  }
+
+  /**
+   * `mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)`. Returns the address, or a negative errno: -EBADF for
+   * a descriptor not open, -EINVAL for no length, -ENODEV for a file that cannot be mapped. Anonymous memory is
+   * `memory.mmap()`.
+   */
+  mmap(fd: number, length: number): number {
+    const file = this.files[fd];
+    if (!file) return -ERRNO.EBADF;
+    if (length <= 0) return -ERRNO.EINVAL;
+    return file.mmap ? file.mmap(this, length) : -ERRNO.ENODEV;
   }
 
   /** `close(fd)`. Returns 0 or -EBADF. */

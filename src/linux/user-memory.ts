@@ -60,14 +60,14 @@ export class UserMemory {
   }
 
   /**
-   * Copies `source` to `address` (`copy_to_user()`). Returns whether all of it arrived; up to the first page that
-   * faults it is written, as in the kernel.
+   * Copies the first `length` bytes of `source` to `address` (`copy_to_user()`). Returns whether all of them arrived;
+   * up to the first page that faults they are written, as in the kernel.
    */
-  copyOut(address: Address, source: Uint8Array): boolean {
-    const reached = Math.min(this.reach(address, source.length, WRITE), source.length);
+  copyOut(address: Address, source: Uint8Array, length = source.length): boolean {
+    const reached = Math.min(this.reach(address, length, WRITE), length);
     if (reached > 0)
       this.bytes.set(reached === source.length ? source : source.subarray(0, reached), this.offset(address));
-    return reached === source.length;
+    return reached === length;
   }
 
   private offset(address: Address): number {

@@ -278,6 +278,9 @@ export class RuleResolver {
   }
 }
 
+/** Stands for "every sub-leaf" where rules are kept by sub-leaf. */
+const ALL_SUBLEAVES = -1;
+
 /** Sub-leaves above this are not tabulated one by one; no CPU has as many where it matters. */
 const MAX_TABULATED_INDEX = 63;
 
@@ -313,13 +316,13 @@ export class AllowedTable {
   /** Functions without a slot: pairs first, last and their line. Everything else is {@link unknownLine}. */
   readonly ranges: readonly { readonly first: number; readonly last: number; readonly line: number }[];
   readonly unknownLine: number;
+  private readonly resolved = new Map<string, readonly (readonly Resolved[])[]>();
 
   constructor(options: AllowedOptions) {
     this.resolver = new RuleResolver(options);
     const lines = new LineBuilder();
     this.unknownLine = lines.add([[UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]]);
-    for (const fn of this.resolver.functions)
-      this.addFunction(fn, lines, this.resolver.hasDefect('flagless-first-row'));
+    for (const fn of this.resolver.functions) this.addFunction(fn, lines);
     this.ranges = this.resolver.functionRanges.map(([first, last]) => {
       const line = lines.add([this.resolver.resolve(first, 0)]);
       this.fillSlots(first, last, line);
@@ -332,18 +335,17 @@ export class AllowedTable {
     this.values = values;
   }
 
-  private addFunction(fn: number, lines: LineBuilder, firstRowOnly: boolean): void {
+  private addFunction(fn: number, lines: LineBuilder): void {
     if (!hasSlot(fn)) throw new Error(`function ${fn.toString(16)} has no slot`);
     const slot = slotOf(fn);
     if (!this.resolver.indexed.has(fn)) {
       this.base[slot] = lines.add([this.resolver.resolve(fn, 0)]);
       return;
     }
-    const last = this.resolver.lastIndex(fn);
-    const all = Array.from({ length: last + 2 }, (_, index) => this.resolver.resolve(fn, index));
-    this.base[slot] = lines.add(firstRowOnly ? [all[0]!] : all);
-    for (const rules of all) lines.add([rules]);
-    this.subleaves[slot] = last + 2;
+    const count = this.resolver.lastIndex(fn) + 2;
+    this.base[slot] = lines.add(this.resolveAll(fn));
+    for (let index = 0; index < count; index++) lines.add([this.resolver.resolve(fn, index)]);
+    this.subleaves[slot] = count;
   }
 
   private fillSlots(first: number, last: number, line: number): void {
@@ -371,16 +373,22 @@ export class AllowedTable {
   }
 
   /** The rules that an entry must satisfy: one set of four, or one for every sub-leaf that it answers. */
-  rulesFor(fn: number, index: number, significant: boolean): readonly Resolved[][] {
-    if (!this.resolver.indexed.has(fn) || significant) return [this.resolver.resolve(fn, index)];
-    const slot = slotOf(fn);
-    const count = hasSlot(fn) && this.base[slot]! >= 0 ? this.subleaves[slot]! : 1;
-    const sets = Array.from({ length: Math.max(1, count) }, (_, subleaf) => this.resolver.resolve(fn, subleaf));
-    return this.firstRowOnly ? sets.slice(0, 1) : sets;
+  rulesFor(fn: number, index: number, significant: boolean): readonly (readonly Resolved[])[] {
+    // Sub-leaves beyond the last with rules of its own are alike.
+    const one = !this.resolver.indexed.has(fn) || significant;
+    const subleaf = one ? Math.min(index, this.resolver.lastIndex(fn) + 1) : ALL_SUBLEAVES;
+    const key = `${fn} ${subleaf}`;
+    let rules = this.resolved.get(key);
+    if (!rules) {
+      rules = one ? [this.resolver.resolve(fn, subleaf)] : this.resolveAll(fn);
+      if (hasSlot(fn)) this.resolved.set(key, rules);
+    }
+    return rules;
   }
 
-  private get firstRowOnly(): boolean {
-    return this.resolver.hasDefect('flagless-first-row');
+  private resolveAll(fn: number): readonly (readonly Resolved[])[] {
+    const count = this.resolver.hasDefect('flagless-first-row') ? 1 : this.resolver.lastIndex(fn) + 2;
+    return Array.from({ length: count }, (_, subleaf) => this.resolver.resolve(fn, subleaf));
   }
 }
 

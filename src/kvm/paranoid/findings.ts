@@ -4,9 +4,9 @@ import { type Feature, inOverlay, kvmClass, wordAt } from '../../cpuid/features.
 import { ENTRY2_WORDS } from '../abi.js';
 import type { OverlayCaps } from '../caps.js';
 import { putEntry } from '../cpuid-table.js';
-import { KVM_CPUID_SIGNATURE, kvmSignatureBase } from '../pv.js';
 import { permittedXcr0 } from '../supported.js';
 import type { AllowedOptions, AllowedTable, Resolved, ResolvedField } from './allowed-table.js';
+import { isForeignSignatureLeaf, refusesEntry } from './verify.js';
 
 /** Why a bit is refused. */
 export type Reason =
@@ -95,10 +95,19 @@ export class Explainer {
 
   /** Everything that paranoid mode refuses in a table: entry by entry, EAX to EDX. */
   findings(entries: readonly CpuidEntry2[]): Finding[] {
-    const foreign = !signatureAtBase(entries);
-    return entries.flatMap((entry, position) =>
-      foreign && isSignatureLeaf(entry.function) ? [] : this.entryFindings(entry, position),
-    );
+    return this.refused(entries).flatMap((position) => this.entryFindings(entries[position]!, position));
+  }
+
+  /** The positions of the entries that break a rule. */
+  private refused(entries: readonly CpuidEntry2[]): number[] {
+    const words = new Uint32Array(entries.length * ENTRY2_WORDS);
+    for (const [position, entry] of entries.entries()) putEntry(words, position, entry);
+    const positions: number[] = [];
+    for (const [position, entry] of entries.entries()) {
+      if (!refusesEntry(this.allowed, words, position * ENTRY2_WORDS)) continue;
+      if (!isForeignSignatureLeaf(entry.function, words, entries.length)) positions.push(position);
+    }
+    return positions;
   }
 
   private entryFindings(entry: CpuidEntry2, position: number): Finding[] {
@@ -217,18 +226,20 @@ export class Explainer {
 
   /** The nearest table that paranoid mode accepts: each refused register changed as little as its rules ask. */
   nearest(entries: readonly CpuidEntry2[]): CpuidEntry2[] {
-    const foreign = !signatureAtBase(entries);
-    return entries.map((entry) => {
-      if (foreign && isSignatureLeaf(entry.function)) return entry;
+    const table = [...entries];
+    for (const position of this.refused(entries)) {
+      const entry = entries[position]!;
       const sets = this.rulesOf(entry);
-      const [eax, ebx, ecx, edx] = REGISTERS.map((register, number) =>
+      const repaired = REGISTERS.map((register, number) =>
         repair(
           entry[register],
           sets.map((set) => set[number]!),
         ),
-      ) as [number, number, number, number];
-      return { ...entry, eax, ebx, ecx, edx };
-    });
+      );
+      const [eax = 0, ebx = 0, ecx = 0, edx = 0] = repaired;
+      table[position] = { ...entry, eax, ebx, ecx, edx };
+    }
+    return table;
   }
 }
 
@@ -257,13 +268,4 @@ function nearestFieldValue(field: ResolvedField, value: number): number {
   if (!field.values) return field.limit;
   const part = (value & field.mask) >>> field.low;
   return field.values.reduce((best, item) => (Math.abs(item - part) < Math.abs(best - part) ? item : best));
-}
-
-const isSignatureLeaf = (fn: number): boolean => fn === KVM_CPUID_SIGNATURE || fn === KVM_CPUID_SIGNATURE + 1;
-
-/** Whether KVM's signature is where KVM puts it; elsewhere the two leaves belong to somebody else. */
-function signatureAtBase(entries: readonly CpuidEntry2[]): boolean {
-  const words = new Uint32Array(entries.length * ENTRY2_WORDS);
-  for (const [position, entry] of entries.entries()) putEntry(words, position, entry);
-  return kvmSignatureBase(words, entries.length) === KVM_CPUID_SIGNATURE;
 }

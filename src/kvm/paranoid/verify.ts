@@ -19,33 +19,38 @@ import {
  * @returns the position of the first entry with a bit or value that is not allowed, or -1
  */
 export function firstRefused(allowed: AllowedTable, words: Uint32Array, count: number): number {
-  const { base, subleaves, reject, checkStart } = allowed;
   const end = count * ENTRY2_WORDS;
   for (let at = 0; at < end; at += ENTRY2_WORDS) {
-    const fn = words[at + FUNCTION]!;
-    let line: number;
-    if (hasSlot(fn)) {
-      const slot = slotOf(fn);
-      line = base[slot]!;
-      if (line < 0) line = allowed.unknownLine;
-      else if ((words[at + FLAGS]! & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) !== 0) {
-        const known = subleaves[slot]!;
-        const index = words[at + INDEX]!;
-        if (known !== 0) line += 1 + (index < known ? index : known - 1);
-      }
-    } else line = allowed.rangeLine(fn);
-    const from = line * 4;
-    const refused =
-      (words[at + EAX]! & reject[from]!) |
-      (words[at + EBX]! & reject[from + 1]!) |
-      (words[at + ECX]! & reject[from + 2]!) |
-      (words[at + EDX]! & reject[from + 3]!);
-    const checks = checkStart[line + 1]! - checkStart[line]!;
-    if (refused !== 0 || (checks !== 0 && !passesChecks(allowed, line, words, at))) {
-      if (!isForeignSignatureLeaf(fn, words, count)) return at / ENTRY2_WORDS;
+    if (refusesEntry(allowed, words, at) && !isForeignSignatureLeaf(words[at + FUNCTION]!, words, count)) {
+      return at / ENTRY2_WORDS;
     }
   }
   return -1;
+}
+
+/** Whether the entry at word `at` breaks a rule, taken by itself. */
+export function refusesEntry(allowed: AllowedTable, words: Uint32Array, at: number): boolean {
+  const { base, subleaves, reject, checkStart } = allowed;
+  const fn = words[at + FUNCTION]!;
+  let line: number;
+  if (hasSlot(fn)) {
+    const slot = slotOf(fn);
+    line = base[slot]!;
+    if (line < 0) line = allowed.unknownLine;
+    else if ((words[at + FLAGS]! & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) !== 0) {
+      const known = subleaves[slot]!;
+      const index = words[at + INDEX]!;
+      if (known !== 0) line += 1 + (index < known ? index : known - 1);
+    }
+  } else line = allowed.rangeLine(fn);
+  const from = line * 4;
+  const refused =
+    (words[at + EAX]! & reject[from]!) |
+    (words[at + EBX]! & reject[from + 1]!) |
+    (words[at + ECX]! & reject[from + 2]!) |
+    (words[at + EDX]! & reject[from + 3]!);
+  if (refused !== 0) return true;
+  return checkStart[line + 1] !== checkStart[line] && !passesChecks(allowed, line, words, at);
 }
 
 function passesChecks(allowed: AllowedTable, line: number, words: Uint32Array, at: number): boolean {
@@ -81,7 +86,7 @@ function hasValue(values: Int32Array, from: number, count: number, value: number
  * Whether the entry is 0x40000000 or 0x40000001 while KVM's signature is not at 0x40000000: these leaves then belong to
  * another interface (Hyper-V, Xen) and are not looked at (RFC patch 24). Asked only about entries that would be refused.
  */
-function isForeignSignatureLeaf(fn: number, words: Uint32Array, count: number): boolean {
+export function isForeignSignatureLeaf(fn: number, words: Uint32Array, count: number): boolean {
   if (fn !== KVM_CPUID_SIGNATURE && fn !== KVM_CPUID_SIGNATURE + 1) return false;
   return kvmSignatureBase(words, count) !== KVM_CPUID_SIGNATURE;
 }
