@@ -2,6 +2,7 @@ import { FormatError } from '../cpuid/errors.js';
 import type { Value } from '../cpuid/expression.js';
 import { type Feature, featureOfCpuinfo, findFeature } from '../cpuid/features.js';
 import { KERNEL_LINES, type KernelLine } from '../cpuid/kernel-line.js';
+import type { OutOfRange } from '../emu/raw-cpuid.js';
 import { BUG_ROWS, type BugName } from '../linux/boot-rows.js';
 import { FACT_ROWS } from '../linux/fact-rows.js';
 import { parameterRows, parseParameter } from '../linux/module-parameters.js';
@@ -9,12 +10,13 @@ import { type HostDescription, withInputs } from './host.js';
 
 type Json = Readonly<Record<string, unknown>>;
 
-const SECTIONS = ['kernel', 'cmdline', 'params', 'facts', 'bugs', 'flags', 'msrs'] as const;
+const SECTIONS = ['kernel', 'cmdline', 'params', 'facts', 'bugs', 'flags', 'msrs', 'out_of_range'] as const;
 
 /**
  * Applies a host file: a JSON object with any of `kernel` ("7.3"), `cmdline`, `params` ({"kvm_amd.npt": 0}), `facts`
  * (rows of `linux/fact-rows.ts` by name), `bugs` ({"null_seg": false}), `flags` ({"set": [], "clear": []}, names of
- * /proc/cpuinfo or the kernel) and `msrs` ({"10a": "400000000c00005f"}, hexadecimal).
+ * /proc/cpuinfo or the kernel) `msrs` ({"10a": "400000000c00005f"}, hexadecimal) and
+ * `out_of_range` ("basic" or "zero": what CPUID answers above its maxima).
  *
  * @throws FormatError that names the key and what would be right
  */
@@ -34,7 +36,17 @@ export function applyHostFile(host: HostDescription, document: unknown, name: st
     bugs: new Map([...inputs.bugs, ...bugs(file.bugs, `${name}#bugs`)]),
     flags: flags(file.flags, inputs.flags, `${name}#flags`),
   });
-  return { ...changed, msrs: new Map([...host.msrs, ...msrs(file.msrs, `${name}#msrs`)]) };
+  return {
+    ...changed,
+    msrs: new Map([...host.msrs, ...msrs(file.msrs, `${name}#msrs`)]),
+    outOfRange:
+      file.out_of_range === undefined ? host.outOfRange : outOfRange(file.out_of_range, `${name}#out_of_range`),
+  };
+}
+
+function outOfRange(value: unknown, where: string): OutOfRange {
+  if (value === 'basic' || value === 'zero') return value;
+  throw new FormatError(JSON.stringify(value), where, '"basic" (Intel) or "zero" (AMD)');
 }
 
 /** Reads a kernel line as a user writes it. */

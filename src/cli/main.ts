@@ -4,6 +4,7 @@ import { FormatError, IoctlFailed, KvmNotLoaded } from '../index.js';
 import { addAllowed } from './commands/allowed.js';
 import { addCheck } from './commands/check.js';
 import { addConvert } from './commands/convert.js';
+import { addDiff } from './commands/diff.js';
 import { addHosts } from './commands/hosts.js';
 import { addSupported } from './commands/supported.js';
 import { EXIT_REFUSED, EXIT_USAGE, UsageError } from './failure.js';
@@ -25,6 +26,7 @@ function makeProgram(): Command {
   addAllowed(program);
   addCheck(program);
   addConvert(program);
+  addDiff(program);
   return program;
 }
 

@@ -248,5 +248,13 @@ export function boot(machine: Machine, inputs: HostInputs, commandLine: CommandL
   }
   applyOverrides(scope.words, inputs);
   const bugs = findBugs(scope, inputs.bugs);
-  return { ...scope, bugs, ...xstate(scope), physBits: physicalBits(scope) };
+  const { xcr0, xss } = xstate(scope);
+  const given = (fact: string) => scope.variables.get(fact) as number | undefined;
+  return {
+    ...scope,
+    bugs,
+    xcr0: given('host_xcr0') ?? xcr0,
+    xss: given('host_xss') ?? xss,
+    physBits: given('host_phys_bits') ?? physicalBits(scope),
+  };
 }

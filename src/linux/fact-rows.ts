@@ -9,7 +9,8 @@ import type { ByKernel } from '../cpuid/kernel-line.js';
  */
 export interface FactRow {
   readonly name: string;
-  readonly default: string | ByKernel<string>;
+  /** `null`: boot derives it, from rows of its own. */
+  readonly default: string | ByKernel<string> | null;
   readonly meaning: string;
 }
 
@@ -35,6 +36,11 @@ export const FACT_ROWS: readonly FactRow[] = [
   { name: 'svm_disabled_by_bios', default: '0', meaning: 'VM_CR.SVMDIS' },
   { name: 'tdx_platform', default: '0', meaning: 'the platform has a TDX module that initialises' },
   { name: 'sched_info', default: '1', meaning: 'the host kernel has scheduler statistics (STEAL_TIME)' },
+
+  // What boot derives from CPUID and flags unless it is given.
+  { name: 'host_xcr0', default: null, meaning: 'XCR0[31:0] of the host' },
+  { name: 'host_xss', default: null, meaning: 'IA32_XSS[31:0] of the host' },
+  { name: 'host_phys_bits', default: null, meaning: 'boot_cpu_data.x86_phys_bits' },
 
   // MSRs of the host.
   { name: 'arch_capabilities', default: '(leaf(0x7,0,"edx") & 0x20000000) ? msr(0x10a) : 0', meaning: 'IA32_ARCH_CAPABILITIES[31:0]' },

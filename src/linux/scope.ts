@@ -146,7 +146,7 @@ function defaultOf(line: KernelLine, name: string): Expression<HostScope> {
   if (!byName) {
     byName = new Map();
     for (const row of FACT_ROWS) {
-      const text = typeof row.default === 'string' ? row.default : onLine(row.default, line);
+      const text = typeof row.default === 'string' || row.default === null ? row.default : onLine(row.default, line);
       if (text !== null) byName.set(row.name, compileExpression(text, HOST_DIALECT));
     }
     defaults.set(line, byName);

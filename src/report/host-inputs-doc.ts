@@ -1,5 +1,4 @@
-import { onLine } from '../cpuid/kernel-line.js';
-import { NEWEST_KERNEL } from '../cpuid/kernel-line.js';
+import { NEWEST_KERNEL, onLine } from '../cpuid/kernel-line.js';
 import { FACT_ROWS } from '../linux/fact-rows.js';
 import { PARAMETER_ROWS } from '../linux/module-parameters.js';
 
@@ -8,8 +7,9 @@ const cell = (text: string): string => text.replaceAll('|', '\\|');
 /** The table of facts for `docs/host-inputs.md`. */
 export function factsTable(): string {
   const rows = FACT_ROWS.map((row) => {
-    const text = typeof row.default === 'string' ? row.default : onLine(row.default, NEWEST_KERNEL)!;
-    return `| \`${row.name}\` | ${cell(row.meaning)} | \`${cell(text)}\` |`;
+    const text =
+      typeof row.default === 'string' || row.default === null ? row.default : onLine(row.default, NEWEST_KERNEL);
+    return `| \`${row.name}\` | ${cell(row.meaning)} | ${text === null ? 'derived at boot' : `\`${cell(text)}\``} |`;
   });
   return ['| fact | meaning | default |', '|---|---|---|', ...rows].join('\n');
 }
@@ -17,7 +17,8 @@ export function factsTable(): string {
 /** The table of module parameters for `docs/host-inputs.md`. */
 export function parametersTable(): string {
   const rows = PARAMETER_ROWS.map(
-    (row) => `| \`${row.module}.${row.name}\` | ${row.meaning}${row.since ? ` (since ${row.since})` : ''} | ${row.default} |`,
+    (row) =>
+      `| \`${row.module}.${row.name}\` | ${row.meaning}${row.since ? ` (since ${row.since})` : ''} | ${row.default} |`,
   );
   return ['| parameter | meaning | default |', '|---|---|---|', ...rows].join('\n');
 }
