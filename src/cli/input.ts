@@ -81,3 +81,11 @@ export function loadPayload(argument: string): Payload {
   const { path, inside } = splitArgument(argument);
   return readPayload(readInput(path), path, inside);
 }
+
+/** Loads a recording, and nothing but a recording. */
+export function loadCapture(path: string): Readonly<Record<string, unknown>> {
+  const dump = loadDump(path);
+  if (dump.format !== 'capture' || !dump.document)
+    throw new FormatError(`a dump (${dump.format})`, path, 'a recording, schema kvm-cpuid-oracle/1');
+  return dump.document;
+}

@@ -6,6 +6,7 @@ import { addCheck } from './commands/check.js';
 import { addConvert } from './commands/convert.js';
 import { addDiff } from './commands/diff.js';
 import { addHosts } from './commands/hosts.js';
+import { addReplay } from './commands/replay.js';
 import { addSupported } from './commands/supported.js';
 import { EXIT_REFUSED, EXIT_USAGE, UsageError } from './failure.js';
 import { VERSION } from './version.js';
@@ -27,6 +28,7 @@ function makeProgram(): Command {
   addCheck(program);
   addConvert(program);
   addDiff(program);
+  addReplay(program);
   return program;
 }
 

@@ -27,3 +27,13 @@ export function columns(rows: readonly (readonly string[])[], indent = '  '): st
     (indent + row.map((cell, at) => cell + ' '.repeat(widths[at]! - width(cell))).join('  ')).trimEnd(),
   );
 }
+
+let progressShown = false;
+
+/** A line on standard error that the next one replaces; `null` takes it away. Only where somebody looks. */
+export function progress(text: string | null): void {
+  if (process.stderr.isTTY !== true) return;
+  if (progressShown) process.stderr.write('\r\u001b[K');
+  if (text !== null) process.stderr.write(text);
+  progressShown = text !== null;
+}

@@ -18,8 +18,8 @@ export interface RealModeCpu {
   ip: number;
 }
 
-/** Why a run ended. `no-code`: the next byte cannot be fetched; `time-slice`: enough instructions for now. */
-export type RealModeExit = 'hlt' | 'cpuid' | 'unknown-instruction' | 'no-code' | 'time-slice';
+/** Why a run ended. `no-code`: the next byte cannot be fetched, or lies beyond the code segment. */
+export type RealModeExit = 'hlt' | 'cpuid' | 'unknown-instruction' | 'no-code';
 
 /** Lengths of the intercepted instructions: what a hypervisor adds to IP when it has emulated one. */
 export const HLT_LENGTH = 1;
@@ -38,9 +38,9 @@ function fetch(cpu: RealModeCpu, code: CodeSource, ahead: number): number {
   return ip > LIMIT ? -1 : code.codeAt((cpu.csBase + ip) >>> 0);
 }
 
-/** Executes until an instruction is intercepted, but at most `budget` instructions. */
-export function runRealMode(cpu: RealModeCpu, code: CodeSource, budget: number): RealModeExit {
-  for (let left = budget; left > 0; left--) {
+/** Executes until an instruction is intercepted. There are no jumps, so the end of the segment is the latest. */
+export function runRealMode(cpu: RealModeCpu, code: CodeSource): RealModeExit {
+  for (;;) {
     const opcode = fetch(cpu, code, 0);
     if (opcode < 0) return 'no-code';
     if (opcode === HLT) return 'hlt';
@@ -52,5 +52,4 @@ export function runRealMode(cpu: RealModeCpu, code: CodeSource, budget: number):
     if (opcode !== NOP) return 'unknown-instruction';
     cpu.ip++;
   }
-  return 'time-slice';
 }

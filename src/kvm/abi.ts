@@ -143,6 +143,7 @@ export const KVM_CAP_NR_VCPUS = 9;
 export const KVM_CAP_MAX_VCPUS = 66;
 export const KVM_CAP_DISABLE_QUIRKS = 116;
 export const KVM_CAP_SPLIT_IRQCHIP = 121;
+export const KVM_CAP_MAX_VCPU_ID = 128;
 export const KVM_CAP_X86_DISABLE_EXITS = 143;
 export const KVM_CAP_ENFORCE_PV_FEATURE_CPUID = 190;
 export const KVM_CAP_HYPERV_ENFORCE_CPUID = 199;

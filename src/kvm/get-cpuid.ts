@@ -54,7 +54,7 @@ export function getEmulatedCpuid(module: KvmModule, overlay: Overlay, process: P
 }
 
 /** Writes entries, then the header with the new count; the header's padding comes back as it was. */
-function copyOutList(process: Process, argument: Address, header: number, list: readonly CpuidEntry2[]): number {
+export function copyOutList(process: Process, argument: Address, header: number, list: readonly CpuidEntry2[]): number {
   const { memory } = process;
   const padding = memory.view.getUint32(header + 4, true);
   const words = new Uint32Array(list.length * ENTRY2_WORDS);

@@ -1,11 +1,11 @@
-import type { Expression } from '../cpuid/expression.js';
+import { type Argument, compileExpression, type Dialect, type Expression } from '../cpuid/expression.js';
 import { type Feature, featureNamed, WORD_COUNT, WORDS, type Word } from '../cpuid/features.js';
 import { inRange, type KernelLine } from '../cpuid/kernel-line.js';
 import { EAX, EBX, ECX, EDX } from './abi.js';
-import { COMMON_GUEST_STEPS, type GuestStep } from './cap-rows.js';
 import { dialectOf, type OverlayCaps } from './caps.js';
 import { ANY_INDEX, type CpuidTable } from './cpuid-table.js';
 import { cr4ReservedBits } from './cr4.js';
+import { COMMON_GUEST_ROWS } from './guest-cap-rows.js';
 import { kvmSignatureBase } from './pv.js';
 import { guestSupportedXcr0, guestSupportedXss } from './runtime.js';
 import type { KvmScope } from './scope.js';
@@ -45,14 +45,14 @@ export class GuestCaps {
   constructor(table: CpuidTable, caps: OverlayCaps, vendor: VendorModule) {
     this.table = table;
     const masks = masksOf(caps);
-    for (const word of WORDS) if (word && hasHardwareLeaf(word)) this.words[word.id] = masks[word.id]! & register(table, word);
+    for (const word of WORDS)
+      if (word && hasHardwareLeaf(word)) this.words[word.id] = masks[word.id]! & register(table, word);
     this.adjust(caps, vendor);
     this.supportedXcr0 = guestSupportedXcr0(table, caps);
     this.supportedXss = guestSupportedXss(table, caps);
     this.maxPhysicalAddressBits = maxPhysicalAddressBits(table);
     this.reservedGpaBits = reservedAbove(this.maxPhysicalAddressBits);
-    this.cr4ReservedBits =
-      cr4ReservedBits(caps.words, caps.scope.line) | cr4ReservedBits(this.words, caps.scope.line);
+    this.cr4ReservedBits = cr4ReservedBits(caps.words, caps.scope.line) | cr4ReservedBits(this.words, caps.scope.line);
     this.isAmdCompatible = isAmdCompatible(table);
     this.pvFeatures = pvFeatures(table);
   }
@@ -69,9 +69,8 @@ export class GuestCaps {
 
   private adjust(caps: OverlayCaps, vendor: VendorModule): void {
     const scope: GuestScope = { ...caps.scope, caps: caps.words, guest: this };
-    for (const { feature, set, condition } of stepsOf(vendor, caps.scope.line)) {
-      if (condition.number(scope) === 0) continue;
-      if (set) this.words[feature.word.id]! |= feature.mask;
+    for (const { feature, value } of rowsOf(vendor, caps.scope.line)) {
+      if (value.number(scope) !== 0) this.words[feature.word.id]! |= feature.mask;
       else this.words[feature.word.id]! &= ~feature.mask;
     }
   }
@@ -125,7 +124,9 @@ const RUNTIME = ['OSXSAVE', 'OSPKE'].map(featureNamed);
 function masksOf(caps: OverlayCaps): Uint32Array {
   const known = masks.get(caps);
   if (known) return known;
-  const made = caps.scope.parameters.guestCapsArray ? supportedMasks(caps) : new Uint32Array(WORD_COUNT).fill(EVERY_BIT);
+  const made = caps.scope.parameters.guestCapsArray
+    ? supportedMasks(caps)
+    : new Uint32Array(WORD_COUNT).fill(EVERY_BIT);
   masks.set(caps, made);
   return made;
 }
@@ -152,22 +153,34 @@ interface GuestScope extends KvmScope {
   readonly guest: GuestCaps;
 }
 
-interface CompiledGuestStep {
+interface CompiledRow {
   readonly feature: Feature;
-  readonly set: boolean;
-  readonly condition: Expression<GuestScope>;
+  readonly value: Expression<GuestScope>;
 }
 
-const compiled = new Map<string, readonly CompiledGuestStep[]>();
+const compiled = new Map<string, readonly CompiledRow[]>();
 
-function stepsOf(vendor: VendorModule, line: KernelLine): readonly CompiledGuestStep[] {
+function rowsOf(vendor: VendorModule, line: KernelLine): readonly CompiledRow[] {
   const key = `${vendor.name} ${line}`;
-  let steps = compiled.get(key);
-  if (!steps) {
-    steps = [...COMMON_GUEST_STEPS, ...vendor.guestSteps]
-      .filter((row) => inRange(line, row.since, row.until))
-      .map((row) => compileStep(vendor, row));
-    compiled.set(key, steps);
-  }
-  return steps;
+  const known = compiled.get(key);
+  if (known) return known;
+  const dialect = guestDialect(vendor);
+  const rows = [...COMMON_GUEST_ROWS, ...vendor.guestRows]
+    .filter((row) => inRange(line, row.since, row.until))
+    .map((row) => ({ feature: featureNamed(row.feature), value: compileExpression(row.value, dialect) }));
+  compiled.set(key, rows);
+  return rows;
+}
+
+function guestDialect(vendor: VendorModule): Dialect<GuestScope> {
+  const inner = dialectOf(vendor);
+  return {
+    variable: inner.variable,
+    call(name, args) {
+      // The other calls take a KvmScope, which a GuestScope is.
+      if (name !== 'guest') return inner.call(name, args as readonly Argument<KvmScope>[]);
+      const feature = featureNamed(args[0]!.text);
+      return ({ guest }) => (guest.has(feature) ? 1 : 0);
+    },
+  };
 }

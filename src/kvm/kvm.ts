@@ -6,17 +6,20 @@ import {
   KVM_CHECK_EXTENSION,
   KVM_CREATE_VM,
   KVM_GET_API_VERSION,
+  KVM_GET_DEVICE_ATTR,
   KVM_GET_EMULATED_CPUID,
   KVM_GET_SUPPORTED_CPUID,
+  KVM_GET_SUPPORTED_HV_CPUID,
   KVM_GET_VCPU_MMAP_SIZE,
+  KVM_HAS_DEVICE_ATTR,
+  VCPU_MMAP_SIZE,
 } from './abi.js';
 import { checkExtension } from './capabilities.js';
+import { deviceAttr } from './device-attr.js';
 import { getEmulatedCpuid, getSupportedCpuid } from './get-cpuid.js';
+import { getSupportedHvCpuid } from './hv-cpuid.js';
 import type { KvmModule } from './module.js';
 import { Vm } from './vm.js';
-
-/** Bytes that mmap() of a vCPU covers: the run page, the PIO page, the coalesced-MMIO page. */
-const VCPU_MMAP_SIZE = 3 * 4096;
 
 /** An open /dev/kvm: the system ioctls (`kvm_dev_ioctl()`). */
 export class Kvm implements OpenFile {
@@ -40,6 +43,12 @@ export class Kvm implements OpenFile {
         return getSupportedCpuid(this.module, this.module.defaultOverlay, process, argument);
       case KVM_GET_EMULATED_CPUID:
         return getEmulatedCpuid(this.module, this.module.defaultOverlay, process, argument);
+      case KVM_GET_SUPPORTED_HV_CPUID:
+        return getSupportedHvCpuid(this.module, null, process, argument);
+      case KVM_GET_DEVICE_ATTR:
+        return deviceAttr(this.module, process, argument, true);
+      case KVM_HAS_DEVICE_ATTR:
+        return deviceAttr(this.module, process, argument, false);
       default:
         return -ERRNO.EINVAL;
     }
@@ -48,7 +57,7 @@ export class Kvm implements OpenFile {
   /** KVM_CREATE_VM. Returns the VM's descriptor, or -EINVAL for a VM type that is not offered. */
   private createVm(process: Process, type: Address): number {
     const overlay = Number(type) < 32 ? this.module.overlayOfVmType(Number(type)) : null;
-    return overlay === null ? -ERRNO.EINVAL : process.install(new Vm(this.module, Number(type), overlay));
+    return overlay === null ? -ERRNO.EINVAL : process.install(new Vm(this.module, process, Number(type), overlay));
   }
 }
 

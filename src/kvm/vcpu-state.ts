@@ -1,4 +1,3 @@
-import type { VendorModule } from './vendor.js';
 import {
   DTABLE_LIMIT,
   RDX,
@@ -14,6 +13,7 @@ import {
   SREGS_SEGMENTS,
   SREGS_SIZE,
 } from './abi.js';
+import type { VendorModule } from './vendor.js';
 
 /** The bit of RFLAGS that is always one. */
 export const X86_EFLAGS_FIXED = 2n;

@@ -1,134 +1,126 @@
 import { ERRNO } from '../linux/errno.js';
 import type { OpenFile, Process } from '../linux/process.js';
 import type { Address } from '../linux/user-memory.js';
-import { CPUID2_HEADER_SIZE, ENTRY_SIZE, ENTRY2_SIZE, KVM_GET_CPUID2, KVM_SET_CPUID, KVM_SET_CPUID2 } from './abi.js';
-import type { OverlayCaps } from './caps.js';
-import { checkCpuid } from './check-cpuid.js';
-import { CpuidTable } from './cpuid-table.js';
-import { plus } from './get-cpuid.js';
-import { firstRefused } from './paranoid/verify.js';
-import { kvmSignatureBase } from './pv.js';
-import { type RuntimeRules, type RuntimeState, stripPvUnhalt, updateRuntimeBits } from './runtime.js';
-import { KVM_MAX_CPUID_ENTRIES } from './supported.js';
+import {
+  KVM_CAP_ENFORCE_PV_FEATURE_CPUID,
+  KVM_CAP_HYPERV_ENFORCE_CPUID,
+  KVM_ENABLE_CAP,
+  KVM_GET_CPUID2,
+  KVM_GET_MSRS,
+  KVM_GET_REGS,
+  KVM_GET_SREGS,
+  KVM_GET_SUPPORTED_HV_CPUID,
+  KVM_GET_XCRS,
+  KVM_RUN,
+  KVM_SET_CPUID,
+  KVM_SET_CPUID2,
+  KVM_SET_MSRS,
+  KVM_SET_REGS,
+  KVM_SET_SREGS,
+  KVM_SET_XCRS,
+} from './abi.js';
+import { readEnableCap } from './enable-cap.js';
+import type { GuestCaps } from './guest-caps.js';
+import { getSupportedHvCpuid } from './hv-cpuid.js';
+import { getMsrs, PLATFORM_INFO_CPUID_FAULT, setMsrs } from './msrs.js';
+import { getRegs, setRegs } from './regs.js';
+import { run } from './run.js';
+import { RunPage } from './run-page.js';
+import { getSregs, setSregs } from './sregs.js';
+import { VcpuCpuid } from './vcpu-cpuid.js';
+import { VcpuState } from './vcpu-state.js';
 import type { Vm } from './vm.js';
+import { getXcrs, setXcrs } from './xcrs.js';
 
-/** KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT */
-const QUIRK_MISC_ENABLE_NO_MWAIT = 1 << 4;
+/** KVM_X86_QUIRK_STUFF_FEATURE_MSRS */
+const QUIRK_STUFF_FEATURE_MSRS = 1 << 8;
 
 /** A vCPU's descriptor: the vCPU ioctls (`kvm_vcpu_ioctl()`, `kvm_arch_vcpu_ioctl()`). */
 export class Vcpu implements OpenFile {
   readonly vm: Vm;
   readonly id: number;
-  /** What shows in CPUID; after RESET. */
-  private readonly state: RuntimeState = { cr4: 0n, xcr0: 1, xss: 0, apicEnabled: true, mwaitEnabled: false };
+  /** Its registers. */
+  readonly state: VcpuState;
+  /** Its CPUID table. */
+  readonly cpuid: VcpuCpuid;
+  /** KVM_CAP_ENFORCE_PV_FEATURE_CPUID: the guest may use only the paravirtual features that its table has. */
+  enforcesPvFeatures = false;
+  /** KVM_CAP_HYPERV_ENFORCE_CPUID: the same for Hyper-V's. */
+  enforcesHyperv = false;
+  /** `struct kvm_run`, shared with the process that maps the descriptor. */
+  readonly page = new RunPage();
   private readonly owner: Process;
-  private readonly caps: OverlayCaps;
-  private table = new CpuidTable();
-  /** The buffer that takes the next table; swapped with {@link table} when it is accepted. */
-  private incoming = new CpuidTable();
-  /** The signature base of the table set last (Linux 6.1). */
-  private rememberedPvBase = 0;
 
   constructor(vm: Vm, owner: Process, id: number) {
     this.vm = vm;
     this.id = id;
     this.owner = owner;
-    this.caps = vm.module.caps(vm.overlay);
+    const platformInfo = (vm.disabledQuirks & QUIRK_STUFF_FEATURE_MSRS) === 0 ? PLATFORM_INFO_CPUID_FAULT : 0n;
+    this.state = new VcpuState(id, vm.module.vendor, platformInfo);
+    this.cpuid = new VcpuCpuid(vm, owner, this.state);
   }
 
+  /** What the guest may use, by its CPUID table. */
+  get guestCaps(): GuestCaps {
+    return this.cpuid.guestCaps;
+  }
+
+  /** -EIO for another process than the one that created the VM; -EINVAL for an ioctl that vCPUs do not have. */
   ioctl(process: Process, request: number, argument: Address): number {
-    if (process !== this.owner) return -ERRNO.EIO; // the VM belongs to another mm
+    if (process !== this.owner) return -ERRNO.EIO;
+    const { state, cpuid } = this;
     switch (request) {
       case KVM_SET_CPUID2:
-        return this.copyIn(process, argument, ENTRY2_SIZE) || this.setCpuid(process);
+        return cpuid.setCpuid2(process, argument);
       case KVM_SET_CPUID:
-        return this.copyIn(process, argument, ENTRY_SIZE) || this.setCpuid(process);
+        return cpuid.setCpuid(process, argument);
       case KVM_GET_CPUID2:
-        return this.getCpuid2(process, argument);
+        return cpuid.getCpuid2(process, argument);
+      case KVM_GET_REGS:
+        return getRegs(state, process, argument);
+      case KVM_SET_REGS:
+        return setRegs(state, process, argument);
+      case KVM_GET_SREGS:
+        return getSregs(state, process, argument);
+      case KVM_SET_SREGS:
+        return setSregs(state, cpuid, process, argument);
+      case KVM_GET_XCRS:
+        return getXcrs(state, cpuid, process, argument);
+      case KVM_SET_XCRS:
+        return setXcrs(state, cpuid, process, argument);
+      case KVM_GET_MSRS:
+        return getMsrs(this, process, argument);
+      case KVM_SET_MSRS:
+        return setMsrs(this, process, argument);
+      case KVM_RUN:
+        return argument === 0 || argument === 0n ? run(this) : -ERRNO.EINVAL;
+      case KVM_ENABLE_CAP:
+        return this.enableCap(process, argument);
+      case KVM_GET_SUPPORTED_HV_CPUID:
+        return getSupportedHvCpuid(this.vm.module, this, process, argument);
       default:
         return -ERRNO.EINVAL;
     }
   }
 
-  /**
-   * Takes a table from userspace: `struct kvm_cpuid2`, or `struct kvm_cpuid` with its smaller entries.
-   *
-   * @returns 0; -EFAULT when header or entries cannot be read; -E2BIG for more than 256 entries, before they are read
-   */
-  private copyIn(process: Process, argument: Address, entrySize: number): number {
-    const { memory } = process;
-    const header = memory.readable(argument, CPUID2_HEADER_SIZE);
-    if (header < 0) return -ERRNO.EFAULT;
-    const nent = memory.view.getUint32(header, true);
-    if (nent > KVM_MAX_CPUID_ENTRIES) return -ERRNO.E2BIG;
-    const entries = nent === 0 ? 0 : memory.readable(plus(argument, CPUID2_HEADER_SIZE), nent * entrySize);
-    if (entries < 0) return -ERRNO.EFAULT;
-    if (entrySize === ENTRY2_SIZE) this.incoming.copyIn(memory.bytes, entries, nent);
-    else this.incoming.copyInLegacy(memory.view, entries, nent);
-    return 0;
+  /** Maps `struct kvm_run`. -EIO for another process than the one that created the VM (the simulator's own answer). */
+  mmap(process: Process, length: number): number {
+    return process === this.owner ? this.page.mmap(process, length) : -ERRNO.EIO;
   }
 
-  /**
-   * `kvm_set_cpuid()` on the incoming table. A refused table leaves everything as it was.
-   *
-   * @returns 0; -EINVAL when paranoid mode refuses a bit; what {@link checkCpuid} says
-   */
-  private setCpuid(process: Process): number {
-    const { parameters } = this.caps.scope;
-    const rules = this.runtimeRules(process);
-    if (!parameters.swapAndRestore) this.rewrite(this.incoming, rules);
-    const refused = this.verify(process) || checkCpuid(this.incoming, process.guestPermissions);
-    if (refused !== 0) return refused;
-    [this.table, this.incoming] = [this.incoming, this.table];
-    if (parameters.swapAndRestore) this.rewrite(this.table, rules);
-    this.rememberedPvBase = kvmSignatureBase(this.table.words, this.table.count);
-    return 0;
-  }
-
-  /** Paranoid mode, as a pass of its own before anything else is looked at (`kvm_check_cpuid()`). */
-  private verify(process: Process): number {
-    if (!this.vm.paranoid) return 0;
-    const allowed = this.vm.module.allowed(this.vm.overlay, process);
-    return firstRefused(allowed, this.incoming.words, this.incoming.count) < 0 ? 0 : -ERRNO.EINVAL;
-  }
-
-  /** Bits that follow the vCPU's state, and the PV_UNHALT quirk. */
-  private rewrite(table: CpuidTable, rules: RuntimeRules): void {
-    const { pvBaseFromPreviousTable } = this.caps.scope.parameters;
-    updateRuntimeBits(table, this.state, rules);
-    stripPvUnhalt(
-      table,
-      pvBaseFromPreviousTable ? this.rememberedPvBase : kvmSignatureBase(table.words, table.count),
-      rules,
-    );
-  }
-
-  private runtimeRules(process: Process): RuntimeRules {
-    const { vm, caps } = this;
-    return {
-      caps,
-      layout: vm.module.layout(vm.module.kernel.machine.cpus[process.cpu]!),
-      mwaitFollowsMiscEnable: (vm.disabledQuirks & QUIRK_MISC_ENABLE_NO_MWAIT) !== 0,
-      hltExitsDisabled: vm.hltExitsDisabled,
-    };
-  }
-
-  /**
-   * KVM_GET_CPUID2: the table as set, with the bits that follow the vCPU's state.
-   *
-   * @returns 0; -EFAULT when the header cannot be read or the result not be written; -E2BIG when `nent` is smaller than
-   *   the stored count, which is not reported then
-   */
-  private getCpuid2(process: Process, argument: Address): number {
-    const { memory } = process;
-    const header = memory.readable(argument, CPUID2_HEADER_SIZE);
-    if (header < 0) return -ERRNO.EFAULT;
-    if (memory.view.getUint32(header, true) < this.table.count) return -ERRNO.E2BIG;
-    const padding = memory.view.getUint32(header + 4, true);
-    const entries = this.table.bytes.subarray(0, this.table.count * ENTRY2_SIZE);
-    if (!memory.copyOut(plus(argument, CPUID2_HEADER_SIZE), entries)) return -ERRNO.EFAULT;
-    if (!this.caps.scope.parameters.getWritesNentBack) return 0;
-    const count = new Uint8Array(new Uint32Array([this.table.count, padding]).buffer);
-    return memory.copyOut(argument, count) ? 0 : -ERRNO.EFAULT;
+  /** KVM_ENABLE_CAP. -EFAULT when the structure cannot be read, -EINVAL for flags or a capability not known. */
+  private enableCap(process: Process, argument: Address): number {
+    const request = readEnableCap(process, argument);
+    if (typeof request === 'number') return request;
+    switch (request.cap) {
+      case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
+        this.enforcesPvFeatures = request.value !== 0n;
+        return 0;
+      case KVM_CAP_HYPERV_ENFORCE_CPUID:
+        this.enforcesHyperv = request.value !== 0n;
+        return 0;
+      default:
+        return -ERRNO.EINVAL;
+    }
   }
 }

@@ -1,6 +1,7 @@
 import type { Overlay } from '../cpuid/features.js';
 import type { HostKernel } from '../linux/host-kernel.js';
 import type { CapStep } from './cap-rows.js';
+import type { GuestCapRow } from './guest-cap-rows.js';
 
 /** What a vendor module (kvm-intel, kvm-amd) brings. Common code knows a vendor only through this. */
 export interface VendorModule {
@@ -11,6 +12,8 @@ export interface VendorModule {
   readonly variables: readonly CapStep[];
   /** Its own adjustments of the caps (`vmx_set_cpu_caps()`, `svm_set_cpu_caps()`). */
   readonly program: readonly CapStep[];
+  /** What it does to a vCPU's capabilities (`vmx_vcpu_after_set_cpuid()`, `svm_vcpu_after_set_cpuid()`). */
+  readonly guestRows: readonly GuestCapRow[];
   /** VM types beside the default one, by the variable that must be set (KVM_CAP_VM_TYPES). */
   readonly vmTypes: readonly { readonly type: number; readonly overlay: Overlay; readonly when: string }[];
   /** Pages of guest state in `struct kvm_nested_state` (KVM_CAP_NESTED_STATE). */

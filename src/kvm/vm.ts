@@ -3,10 +3,9 @@ import { ERRNO } from '../linux/errno.js';
 import type { OpenFile, Process } from '../linux/process.js';
 import type { Address } from '../linux/user-memory.js';
 import {
-  ENABLE_CAP_ARGS,
-  ENABLE_CAP_SIZE,
   KVM_CAP_DISABLE_QUIRKS,
   KVM_CAP_DISABLE_QUIRKS2,
+  KVM_CAP_MAX_VCPU_ID,
   KVM_CAP_PMU_CAPABILITY,
   KVM_CAP_SPLIT_IRQCHIP,
   KVM_CAP_X86_DISABLE_EXITS,
@@ -17,16 +16,16 @@ import {
   KVM_GET_EMULATED_CPUID,
   KVM_GET_SUPPORTED_CPUID,
   KVM_MEMORY_ENCRYPT_OP,
+  KVM_SET_USER_MEMORY_REGION,
   VM_TYPES,
 } from './abi.js';
 import { checkExtension } from './capabilities.js';
+import { readEnableCap } from './enable-cap.js';
 import { getEmulatedCpuid, getSupportedCpuid } from './get-cpuid.js';
+import { MemorySlots } from './memory-slots.js';
 import type { KvmModule } from './module.js';
 import { initTd } from './td.js';
 import { Vcpu } from './vcpu.js';
-
-/** KVM_CAP_MAX_VCPU_ID by default (`KVM_MAX_VCPU_IDS`). */
-const MAX_VCPU_ID = 4096;
 
 /** HLT of KVM_CAP_X86_DISABLE_EXITS. */
 const DISABLE_EXITS_HLT = 2;
@@ -46,13 +45,18 @@ export class Vm implements OpenFile {
   splitIrqchip = false;
   /** Of a TD: KVM_TDX_INIT_VM has succeeded. */
   tdInitialized = false;
+  /** The guest's memory. */
+  readonly slots: MemorySlots;
   private readonly vcpus = new Map<number, Vcpu>();
   private irqchip = false;
+  private readonly owner: Process;
 
-  constructor(module: KvmModule, type: number, overlay: Overlay) {
+  constructor(module: KvmModule, owner: Process, type: number, overlay: Overlay) {
     this.module = module;
     this.type = type;
     this.overlay = overlay;
+    this.owner = owner;
+    this.slots = new MemorySlots(owner.memory);
     this.paranoid = module.policy === 'paranoid' && this.isTd;
   }
 
@@ -60,11 +64,18 @@ export class Vm implements OpenFile {
     return this.type === VM_TYPES.tdx;
   }
 
+  /** The local APIC is emulated in the kernel, wholly or with the split irqchip. */
+  get irqchipInKernel(): boolean {
+    return this.irqchip || this.splitIrqchip;
+  }
+
   get hltExitsDisabled(): boolean {
     return (this.disabledExits & DISABLE_EXITS_HLT) !== 0;
   }
 
+  /** -EIO for another process than the one that created the VM; -ENOTTY for an ioctl that VMs do not have. */
   ioctl(process: Process, request: number, argument: Address): number {
+    if (process !== this.owner) return -ERRNO.EIO;
     switch (request) {
       case KVM_CREATE_VCPU:
         return this.createVcpu(process, argument);
@@ -74,6 +85,8 @@ export class Vm implements OpenFile {
         return this.enableCap(process, argument);
       case KVM_CREATE_IRQCHIP:
         return this.createIrqchip();
+      case KVM_SET_USER_MEMORY_REGION:
+        return this.slots.set(process, argument);
       case KVM_MEMORY_ENCRYPT_OP:
         return this.isTd ? initTd(this, process, argument) : -ERRNO.ENOTTY;
       case KVM_GET_SUPPORTED_CPUID:
@@ -96,7 +109,7 @@ export class Vm implements OpenFile {
    */
   private createVcpu(process: Process, argument: Address): number {
     const id = Number(argument);
-    if (!(id >= 0 && id < MAX_VCPU_ID)) return -ERRNO.EINVAL;
+    if (!(id >= 0 && id < checkExtension(this.module, this, process, KVM_CAP_MAX_VCPU_ID))) return -ERRNO.EINVAL;
     if (this.isTd && !this.tdInitialized) return -ERRNO.EIO;
     if (this.isTd && !this.splitIrqchip) return -ERRNO.EINVAL;
     if (this.vcpus.has(id)) return -ERRNO.EEXIST;
@@ -116,12 +129,9 @@ export class Vm implements OpenFile {
 
   /** KVM_ENABLE_CAP. -EFAULT when the structure cannot be read, -EINVAL for flags or a capability not known. */
   private enableCap(process: Process, argument: Address): number {
-    const at = process.memory.readable(argument, ENABLE_CAP_SIZE);
-    if (at < 0) return -ERRNO.EFAULT;
-    const { view } = process.memory;
-    const cap = view.getUint32(at, true);
-    if (view.getUint32(at + 4, true) !== 0) return -ERRNO.EINVAL;
-    const value = view.getBigUint64(at + ENABLE_CAP_ARGS, true);
+    const request = readEnableCap(process, argument);
+    if (typeof request === 'number') return request;
+    const { cap, value } = request;
     if (cap === this.module.paranoidCapability) return this.enableParanoid(value);
     // These capabilities answer KVM_CHECK_EXTENSION with the mask of what they take.
     const known = BigInt(checkExtension(this.module, this, process, cap));

@@ -1,4 +1,5 @@
 import type { CapStep } from '../kvm/cap-rows.js';
+import type { GuestCapRow } from '../kvm/guest-cap-rows.js';
 
 /** What `svm_hardware_setup()` and `sev_hardware_setup()` make of parameters and flags. */
 // biome-ignore format: one row per fact
@@ -52,4 +53,10 @@ export const SVM_PROGRAM: readonly CapStep[] = [
   { op: 'set', feature: 'SEV_SNP', when: 'sev_snp_enabled', since: '6.12', note: "bit is not in the word's feature list" },
   { op: 'clear', feature: 'BUS_LOCK_DETECT' },
   { op: 'clear', feature: 'MSR_IMM', since: '6.18' },
+];
+
+/** `svm_vcpu_after_set_cpuid()` */
+// biome-ignore format: one row per fact
+export const SVM_GUEST_ROWS: readonly GuestCapRow[] = [
+  { feature: 'XSAVES', value: 'kernel(XSAVES) && guest(XSAVE)', since: '6.18', note: 'SVM cannot take XSAVES away from a guest that has XSAVE' },
 ];

@@ -1,6 +1,6 @@
 import type { VendorModule } from '../kvm/vendor.js';
 import { hasFlag } from '../linux/scope.js';
-import { SVM_PROGRAM, SVM_VARIABLES } from './cap-rows.js';
+import { SVM_GUEST_ROWS, SVM_PROGRAM, SVM_VARIABLES } from './cap-rows.js';
 
 /** kvm-amd: for AMD and Hygon CPUs with SVM. */
 export const kvmAmd: VendorModule = {
@@ -8,6 +8,7 @@ export const kvmAmd: VendorModule = {
   overlays: ['SVM'],
   variables: SVM_VARIABLES,
   program: SVM_PROGRAM,
+  guestRows: SVM_GUEST_ROWS,
   vmTypes: [
     { type: 2, overlay: 'SVM', when: 'sev_enabled' },
     { type: 3, overlay: 'SVM', when: 'sev_es_enabled' },

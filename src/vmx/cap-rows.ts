@@ -1,4 +1,5 @@
 import type { CapStep } from '../kvm/cap-rows.js';
+import type { GuestCapRow } from '../kvm/guest-cap-rows.js';
 
 /** What `vmx_hardware_setup()` makes of parameters, controls and flags. */
 // biome-ignore format: one row per fact
@@ -41,4 +42,10 @@ export const VMX_PROGRAM: readonly CapStep[] = [
   { op: 'set', feature: 'WAITPKG', when: 'vmx_waitpkg && kernel(WAITPKG)' },
   { op: 'clear', feature: 'SHSTK', when: '!enable_cet || !enable_unrestricted_guest || !vmx_basic_no_hw_errcode', since: '6.18' },
   { op: 'clear', feature: 'IBT', when: '!enable_cet || !enable_unrestricted_guest || !vmx_basic_no_hw_errcode', since: '6.18' },
+];
+
+/** `vmx_vcpu_after_set_cpuid()` */
+// biome-ignore format: one row per fact
+export const VMX_GUEST_ROWS: readonly GuestCapRow[] = [
+  { feature: 'XSAVES', value: 'guest(XSAVE) && guest(XSAVES)', since: '6.18' },
 ];

@@ -1,6 +1,6 @@
 import type { VendorModule } from '../kvm/vendor.js';
 import { hasFlag } from '../linux/scope.js';
-import { VMX_PROGRAM, VMX_VARIABLES } from './cap-rows.js';
+import { VMX_GUEST_ROWS, VMX_PROGRAM, VMX_VARIABLES } from './cap-rows.js';
 
 /** kvm-intel: for every CPU with VMX, Centaur and Zhaoxin included. */
 export const kvmIntel: VendorModule = {
@@ -8,6 +8,7 @@ export const kvmIntel: VendorModule = {
   overlays: ['DEFAULT', 'TDX'],
   variables: VMX_VARIABLES,
   program: VMX_PROGRAM,
+  guestRows: VMX_GUEST_ROWS,
   vmTypes: [{ type: 5, overlay: 'TDX', when: 'tdx_enabled' }],
   nestedStatePages: 2,
   matches: ({ state }) => hasFlag(state, 'VMX'),

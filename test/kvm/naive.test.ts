@@ -13,10 +13,11 @@ import { readVariable } from '../../src/linux/scope.js';
 import { inputsFromCapture, type NaiveHost, naiveHost, naiveSupported } from '../naive/host.js';
 import { naiveVerify } from '../naive/verify.js';
 import { captureNames, loadCapture } from '../support/captures.js';
-import { allHosts } from '../support/hosts.js';
+import { allHosts, platformsOf } from '../support/hosts.js';
 import { mutate, random } from '../support/random-tables.js';
 
-const hosts = allHosts();
+// One recording is of a host on which kvm-amd does not load.
+const hosts = allHosts.filter((host) => platformsOf(host).length > 0);
 const recorded = new Set(captureNames);
 
 /** How many tables the two verifiers are compared on. */
@@ -41,8 +42,8 @@ function naiveOf(name: string, host: HostDescription, kernel: KernelLine, guestP
 const OVERLAYS = { DEFAULT: 'vmx', SVM: 'svm', TDX: 'tdx' } as const;
 
 describe('the naive verifier agrees', () => {
-  test.each(hosts)('$name: KVM_GET_SUPPORTED_CPUID on every kernel line', ({ name, make }) => {
-    const host = make();
+  test.each(hosts)('$name: KVM_GET_SUPPORTED_CPUID on every kernel line', (host) => {
+    const { name } = host;
     for (const kernel of KERNEL_LINES) {
       for (const amx of [false, true]) {
         const module = bootKvm(withInputs(host, { kernel }));
@@ -54,9 +55,8 @@ describe('the naive verifier agrees', () => {
   });
 
   test(`on ${TABLES} random and mutated tables, findings included`, () => {
-    const setups = hosts.map(({ name, make }) => ({ name, host: make() }));
-    const perSetup = Math.ceil(TABLES / setups.length);
-    for (const [seed, { name, host }] of setups.entries()) compare(name, host, seed, perSetup);
+    const perHost = Math.ceil(TABLES / hosts.length);
+    for (const [seed, host] of hosts.entries()) compare(host.name, host, seed, perHost);
   });
 });
 

@@ -1,37 +1,98 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { describeBuiltIn, describeDump, type HostDescription } from '../../src/api/host.js';
-import { readHost } from '../../src/cpuid/formats/index.js';
-import { builtInHosts } from '../../src/hosts/index.js';
-import { captureNames, loadCapture } from './captures.js';
+import { gunzipSync } from 'node:zlib';
+import {
+  bootKvm,
+  builtInHosts,
+  describeBuiltIn,
+  describeDump,
+  type HostDescription,
+  impliedByVmType,
+  KERNEL_LINES,
+  type KernelLine,
+  type KvmModule,
+  type Policy,
+  readHost,
+  VM_TYPES,
+  type VmTypeName,
+  withInputs,
+} from '../../src/index.js';
+import { captureFile, captureNames } from './captures.js';
 
 const DUMPS = new URL('../../../shared/dumps/', import.meta.url);
 
-/** Whether the folder of other people's dumps lies beside the project. */
-export const haveDumps = existsSync(DUMPS);
+/** Dumps of real hosts are not ours to pass on: tests use them where they lie beside the checkout. */
+export const dumpsPresent = existsSync(DUMPS);
 
-export const dumpNames: readonly string[] = haveDumps
-  ? readdirSync(DUMPS)
-      .filter((file) => file.endsWith('.txt'))
-      .map((file) => file.slice(0, -4))
-      .sort()
-  : [];
+const dumpFiles = dumpsPresent ? readdirSync(DUMPS).filter((file) => file.endsWith('.txt')) : [];
 
-export function dumpHost(name: string): HostDescription {
-  return describeDump(readHost(readFileSync(new URL(`${name}.txt`, DUMPS)), name), name);
+const described = (name: string, bytes: Uint8Array): HostDescription => describeDump(readHost(bytes, name), name);
+
+export const captureHosts: readonly HostDescription[] = captureNames.map((name) =>
+  described(name, gunzipSync(readFileSync(captureFile(name)))),
+);
+export const ownHosts: readonly HostDescription[] = builtInHosts().map(describeBuiltIn);
+export const dumpHosts: readonly HostDescription[] = dumpFiles.map((file) =>
+  described(file.replace('.txt', ''), readFileSync(new URL(file, DUMPS))),
+);
+export const allHosts: readonly HostDescription[] = [...captureHosts, ...ownHosts, ...dumpHosts];
+
+export function hostNamed(name: string): HostDescription {
+  return allHosts.find((host) => host.name === name)!;
 }
 
-export function captureHost(name: string): HostDescription {
-  const text = new TextEncoder().encode(JSON.stringify(loadCapture(name)));
-  return describeDump(readHost(text, name), name);
+/** A kind of VM that a host offers on one kernel line. */
+export interface Platform {
+  readonly host: HostDescription;
+  readonly line: KernelLine;
+  readonly vmType: VmTypeName;
+  readonly name: string;
+  /** KVM on that host, booted once for each policy. */
+  kvm(policy: Policy): KvmModule;
 }
 
-/** Every host at hand whose KVM loads: built-in, recorded, dumped. */
-export function allHosts(): { name: string; make: () => HostDescription }[] {
-  return [
-    ...builtInHosts().map((host) => ({ name: host.name, make: () => describeBuiltIn(host) })),
-    ...captureNames
-      .filter((name) => loadCapture(name).supported)
-      .map((name) => ({ name, make: () => captureHost(name) })),
-    ...dumpNames.map((name) => ({ name, make: () => dumpHost(name) })),
-  ];
+/** The host with what the VM type asks for. Every host with VMX counts as able to run TDs here. */
+export function hostFor(host: HostDescription, line: KernelLine, vmType: VmTypeName) {
+  return impliedByVmType({ ...withInputs(host, { kernel: line }), tdxCapable: true }, vmType);
+}
+
+function platform(host: HostDescription, line: KernelLine, vmType: VmTypeName): Platform {
+  const booted = new Map<Policy, KvmModule>();
+  return {
+    host,
+    line,
+    vmType,
+    name: `${host.name}, ${line}, ${vmType}`,
+    kvm(policy) {
+      const known = booted.get(policy);
+      if (known) return known;
+      const implied = hostFor(host, line, vmType);
+      const module = bootKvm(implied.host, { ...implied.options, policy });
+      booted.set(policy, module);
+      return module;
+    },
+  };
+}
+
+/** Of the one recording on which kvm-amd refuses to load, for want of NX. */
+const WITHOUT_KVM = 'tcg-7.3.4-few-nonx';
+
+const known = new Map<HostDescription, readonly Platform[]>();
+
+/** What a host offers, on every kernel line. */
+export function platformsOf(host: HostDescription): readonly Platform[] {
+  let list = known.get(host);
+  if (!list) {
+    list = host.name === WITHOUT_KVM ? [] : offered(host);
+    known.set(host, list);
+  }
+  return list;
+}
+
+function offered(host: HostDescription): Platform[] {
+  return KERNEL_LINES.flatMap((line) =>
+    Object.entries(VM_TYPES).flatMap(([name, number]) => {
+      const candidate = platform(host, line, name as VmTypeName);
+      return candidate.kvm('paranoid').overlayOfVmType(number) === null ? [] : [candidate];
+    }),
+  );
 }
