@@ -1,16 +1,17 @@
 import type { CpuidEntry2 } from '../cpuid/entry.js';
 import type { Overlay } from '../cpuid/features.js';
+import { inRange } from '../cpuid/kernel-line.js';
 import type { Cpu } from '../emu/machine.js';
 import type { HostKernel } from '../linux/host-kernel.js';
 import type { Process } from '../linux/process.js';
-import { KVM_CAP_X86_CPUID_PARANOID } from './abi.js';
+import { KVM_CAP_X86_CPUID_PARANOID, VM_TYPES } from './abi.js';
 import { buildCaps, type OverlayCaps } from './caps.js';
 import { Kvm } from './kvm.js';
 import { type AllowedOptions, AllowedTable } from './paranoid/allowed-table.js';
 import type { Defect, Policy, Reserved } from './policy.js';
 import { assigned } from './scope.js';
 import { emulatedCpuid, permittedXcr0, supportedCpuid } from './supported.js';
-import type { VendorModule } from './vendor.js';
+import type { VendorModule, VmTypeRow } from './vendor.js';
 import { XsaveLayout } from './xsave.js';
 
 /** How a KVM is built and configured. */
@@ -76,11 +77,16 @@ export class KvmModule {
 
   /** The overlay of a VM type (KVM_CREATE_VM's argument); `null` when KVM does not offer the type. */
   overlayOfVmType(type: number): Overlay | null {
-    if (type === 0) return this.defaultOverlay;
-    const caps = this.caps(this.defaultOverlay);
-    if (type === 1) return this.swProtectedVm && assigned(caps.scope, 'tdp_enabled') !== 0 ? this.defaultOverlay : null;
-    const row = this.vendor.vmTypes.find((candidate) => candidate.type === type);
-    return row && assigned(caps.scope, row.when) !== 0 ? row.overlay : null;
+    if (type === VM_TYPES.default) return this.defaultOverlay;
+    const { scope } = this.caps(this.defaultOverlay);
+    const row = [...this.vendor.vmTypes, this.swProtectedRow].find((candidate) => candidate.type === type);
+    if (!row || !inRange(scope.line, row.since) || assigned(scope, row.when) === 0) return null;
+    return type === VM_TYPES['sw-protected'] && !this.swProtectedVm ? null : row.overlay;
+  }
+
+  /** Software-protected VMs need the TDP MMU, and CONFIG_KVM_SW_PROTECTED_VM. */
+  private get swProtectedRow(): VmTypeRow {
+    return { type: VM_TYPES['sw-protected'], since: '6.12', overlay: this.defaultOverlay, when: 'tdp_enabled' };
   }
 
   /** The XSAVE layout of a CPU. */

@@ -56,6 +56,8 @@ const KERNEL_VALUES: Readonly<Record<string, (scope: KvmScope) => number>> = {
   host_xcr0: (scope) => scope.kernel.state.xcr0,
   host_xss: (scope) => scope.kernel.state.xss,
   host_phys_bits: (scope) => scope.kernel.state.physBits,
+  // What KVM itself writes into XFRM of the guest's CPUID.(EAX=12H,ECX=1): x87 and SSE.
+  sgx_xfrm_forced: (scope) => (scope.parameters.rewritesSgxXfrm ? 3 : 0),
   max_basic_leaf: (scope) => scope.parameters.maxBasicLeaf,
   max_extended_leaf: (scope) => scope.parameters.maxExtendedLeaf,
   max_centaur_leaf: (scope) => scope.parameters.maxCentaurLeaf,

@@ -142,8 +142,12 @@ class Walk {
     return this.entries.map(finish);
   }
 
+  /** A TD has no such range: its overlay applies to whole leaves. */
   private answersCentaurRange(): boolean {
-    return this.scope.parameters.centaurRangeVendors.includes(this.scope.variables.get('vendor') as string);
+    return (
+      this.overlay !== 'TDX' &&
+      this.scope.parameters.centaurRangeVendors.includes(this.scope.variables.get('vendor') as string)
+    );
   }
 
   private get full(): boolean {

@@ -117,11 +117,11 @@ export class VcpuCpuid implements RuntimeRules {
    */
   private install(process: Process): number {
     if (this.hasRun) return this.checkEqual();
-    const { swapAndRestore } = this.caps.scope.parameters;
-    if (!swapAndRestore) this.rewrite(this.incoming);
     const refused = this.verify(process) || checkCpuid(this.incoming, process.guestPermissions);
     if (refused !== 0) return refused;
-    if (swapAndRestore) this.rewrite(this.incoming);
+    // Older kernels rewrite before they check. The checks do not look at what is rewritten, and paranoid mode judges
+    // what userspace wrote: so one order serves all.
+    this.rewrite(this.incoming);
     this.swap();
     this.state.tsxCtrl = null; // set anew by vmx_vcpu_after_set_cpuid()
     return 0;

@@ -1,7 +1,16 @@
 import type { Overlay } from '../cpuid/features.js';
+import type { KernelLine } from '../cpuid/kernel-line.js';
 import type { HostKernel } from '../linux/host-kernel.js';
 import type { CapStep } from './cap-rows.js';
 import type { GuestCapRow } from './guest-cap-rows.js';
+
+/** A VM type beside the default one: since when KVM has it, its overlay, and the variable that must be set. */
+export interface VmTypeRow {
+  readonly type: number;
+  readonly since: KernelLine;
+  readonly overlay: Overlay;
+  readonly when: string;
+}
 
 /** What a vendor module (kvm-intel, kvm-amd) brings. Common code knows a vendor only through this. */
 export interface VendorModule {
@@ -14,8 +23,8 @@ export interface VendorModule {
   readonly program: readonly CapStep[];
   /** What it does to a vCPU's capabilities (`vmx_vcpu_after_set_cpuid()`, `svm_vcpu_after_set_cpuid()`). */
   readonly guestRows: readonly GuestCapRow[];
-  /** VM types beside the default one, by the variable that must be set (KVM_CAP_VM_TYPES). */
-  readonly vmTypes: readonly { readonly type: number; readonly overlay: Overlay; readonly when: string }[];
+  /** VM types of the vendor's own (KVM_CAP_VM_TYPES). */
+  readonly vmTypes: readonly VmTypeRow[];
   /** Pages of guest state in `struct kvm_nested_state` (KVM_CAP_NESTED_STATE). */
   readonly nestedStatePages: number;
   /** Whether the module is for this CPU at all. */

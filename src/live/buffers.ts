@@ -75,20 +75,22 @@ const UNTOUCHED = 0xfeed_beef;
 
 /** A `struct kvm_cpuid2` with room for {@link AREA_CAPACITY} entries. */
 export class CpuidArea {
-  readonly mapping: Mapping;
+  readonly address: number;
   /** `nent` and `padding`. */
   readonly header: Uint32Array;
   /** The entries, {@link ENTRY2_WORDS} words each. */
   readonly words: Uint32Array;
 
-  constructor(libc: Libc) {
-    this.mapping = new Mapping(libc, CPUID2_HEADER_SIZE + AREA_CAPACITY * ENTRY2_SIZE);
-    this.header = this.mapping.words(0, 2);
-    this.words = this.mapping.words(CPUID2_HEADER_SIZE, AREA_CAPACITY * ENTRY2_WORDS);
+  private constructor(mapping: Mapping) {
+    this.address = mapping.address;
+    this.header = mapping.words(0, 2);
+    this.words = mapping.words(CPUID2_HEADER_SIZE, AREA_CAPACITY * ENTRY2_WORDS);
   }
 
-  get address(): number {
-    return this.mapping.address;
+  /** Runs with an area that is unmapped afterwards. */
+  static with<T>(libc: Libc, body: (area: CpuidArea) => T): T {
+    const size = CPUID2_HEADER_SIZE + AREA_CAPACITY * ENTRY2_SIZE;
+    return withMapping(libc, size, (mapping) => body(new CpuidArea(mapping)));
   }
 
   get nent(): number {
@@ -128,9 +130,5 @@ export class CpuidArea {
   /** The last entry that is not all zero, counted from 1. */
   countNonZero(): number {
     return Math.ceil((this.words.findLastIndex((word) => word !== 0) + 1) / ENTRY2_WORDS);
-  }
-
-  close(): void {
-    this.mapping.close();
   }
 }

@@ -1,6 +1,6 @@
 import type { CpuidEntry2 } from '../cpuid/entry.js';
 import { KVM_CREATE_VCPU, KVM_CREATE_VM, KVM_GET_CPUID2, KVM_SET_CPUID2 } from '../kvm/abi.js';
-import { AREA_CAPACITY, CpuidArea, Mapping } from './buffers.js';
+import { AREA_CAPACITY, CpuidArea, type Mapping, withMapping } from './buffers.js';
 import { type Address, errnoOf, type Libc, LiveUnavailable, O_CLOEXEC, O_RDWR } from './ffi.js';
 
 const DEVICE = '/dev/kvm';
@@ -24,7 +24,7 @@ export interface LiveVm {
   readonly errno: string;
 }
 
-/** An open `/dev/kvm` and memory to speak to it. Every descriptor and mapping goes with {@link close}. */
+/** An open `/dev/kvm` and memory to speak to it; {@link withKvm} makes one. */
 export class KvmDevice {
   readonly libc: Libc;
   /** The system descriptor. */
@@ -33,21 +33,15 @@ export class KvmDevice {
   readonly input: CpuidArea;
   /** What is read back. */
   readonly output: CpuidArea;
-  /** A page or more for small structures. */
+  /** Pages for small structures. */
   readonly scratch: Mapping;
 
-  /** @throws LiveUnavailable when the device does not open */
-  constructor(libc: Libc) {
+  constructor(libc: Libc, fd: number, input: CpuidArea, output: CpuidArea, scratch: Mapping) {
     this.libc = libc;
-    this.fd = libc.open(DEVICE, O_RDWR | O_CLOEXEC);
-    if (this.fd < 0) {
-      const errno = errnoOf(this.fd);
-      const hint = OPEN_HINTS[errno];
-      throw new LiveUnavailable(`${DEVICE} does not open: ${errno}${hint ? ` (${hint})` : ''}`);
-    }
-    this.input = new CpuidArea(libc);
-    this.output = new CpuidArea(libc);
-    this.scratch = new Mapping(libc, 1 << 14);
+    this.fd = fd;
+    this.input = input;
+    this.output = output;
+    this.scratch = scratch;
   }
 
   /** The result: zero or above, or a negative errno. */
@@ -119,9 +113,28 @@ export class KvmDevice {
     if (errno === 'OK' && output.nent === AREA_CAPACITY) output.header[0] = output.countTouched();
     return errno;
   }
+}
 
-  close(): void {
-    for (const memory of [this.input, this.output, this.scratch]) memory.close();
-    this.libc.close(this.fd);
+const SCRATCH_SIZE = 1 << 14;
+
+/**
+ * Runs with the machine's `/dev/kvm`; its descriptor and all memory are given back whatever happens.
+ *
+ * @throws LiveUnavailable when the device does not open
+ */
+export function withKvm<T>(libc: Libc, body: (kvm: KvmDevice) => T): T {
+  const fd = libc.open(DEVICE, O_RDWR | O_CLOEXEC);
+  if (fd < 0) {
+    const hint = OPEN_HINTS[errnoOf(fd)];
+    throw new LiveUnavailable(`${DEVICE} does not open: ${errnoOf(fd)}${hint ? ` (${hint})` : ''}`);
+  }
+  try {
+    return CpuidArea.with(libc, (input) =>
+      CpuidArea.with(libc, (output) =>
+        withMapping(libc, SCRATCH_SIZE, (scratch) => body(new KvmDevice(libc, fd, input, output, scratch))),
+      ),
+    );
+  } finally {
+    libc.close(fd);
   }
 }

@@ -15,7 +15,7 @@ import {
   SREGS_SEGMENTS,
   SREGS_SIZE,
 } from '../kvm/abi.js';
-import { Mapping, PAGE_SIZE } from './buffers.js';
+import { type Mapping, PAGE_SIZE, withMapping } from './buffers.js';
 import type { KvmDevice, LiveVm } from './device.js';
 import { errnoOf, MAP_SHARED, PROT_READ, PROT_WRITE, SYS_SETITIMER } from './ffi.js';
 
@@ -31,24 +31,23 @@ const ITIMER_REAL = 0;
 const ITIMERVAL_SIZE = 32;
 const ITIMERVAL_VALUE = 16;
 
-/** The control registers that a vCPU is set up and changed with lie in the device's scratch memory. */
+/** A vCPU at its HLT. Small structures travel in the device's scratch memory. */
 export class Guest {
   /** How preparing went: the errno of the step that failed, or `OK`. */
   readonly prepared: string;
   private readonly kvm: KvmDevice;
   private readonly vm: LiveVm;
   private readonly memory: Mapping;
+  /** Where `struct kvm_run` is mapped, or a negative errno. */
   private readonly runAddress: number;
-  private readonly runSize: number;
 
-  constructor(kvm: KvmDevice, vm: LiveVm) {
+  constructor(kvm: KvmDevice, vm: LiveVm, memory: Mapping, runAddress: number) {
     this.kvm = kvm;
     this.vm = vm;
-    this.memory = new Mapping(kvm.libc, MEMORY_SIZE);
-    this.memory.bytes.fill(HLT, ENTRY_POINT, ENTRY_POINT + 4);
-    this.runSize = kvm.ioctl(kvm.fd, KVM_GET_VCPU_MMAP_SIZE);
-    this.runAddress = kvm.libc.mmap(this.runSize, PROT_READ | PROT_WRITE, MAP_SHARED, vm.vcpu);
-    this.prepared = this.runAddress < 0 ? errnoOf(this.runAddress) : this.addMemory();
+    this.memory = memory;
+    this.runAddress = runAddress;
+    memory.bytes.fill(HLT, ENTRY_POINT, ENTRY_POINT + 4);
+    this.prepared = runAddress < 0 ? errnoOf(runAddress) : this.addMemory();
   }
 
   private addMemory(): string {
@@ -119,19 +118,21 @@ export class Guest {
     scratch.view.setBigInt64(ITIMERVAL_VALUE, BigInt(seconds), true);
     libc.syscall(SYS_SETITIMER, ITIMER_REAL, scratch.address, 0);
   }
-
-  close(): void {
-    if (this.runAddress >= 0) this.kvm.libc.munmap(this.runAddress, this.runSize);
-    this.memory.close();
-  }
 }
 
 /** Runs with a guest whose memory is given back afterwards. The VM's own descriptors are closed by whoever made it. */
 export function withGuest<T>(kvm: KvmDevice, vm: LiveVm, body: (guest: Guest) => T): T {
-  const guest = new Guest(kvm, vm);
+  return withMapping(kvm.libc, MEMORY_SIZE, (memory) =>
+    withRunPage(kvm, vm.vcpu, (runAddress) => body(new Guest(kvm, vm, memory, runAddress))),
+  );
+}
+
+function withRunPage<T>(kvm: KvmDevice, vcpu: number, body: (address: number) => T): T {
+  const size = kvm.ioctl(kvm.fd, KVM_GET_VCPU_MMAP_SIZE);
+  const address = size < 0 ? size : kvm.libc.mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu);
   try {
-    return body(guest);
+    return body(address);
   } finally {
-    guest.close();
+    if (address >= 0) kvm.libc.munmap(address, size);
   }
 }

@@ -1,6 +1,6 @@
 /** The comparison with the `/dev/kvm` of this machine. */
 import { isObject } from '../cpuid/formats/json.js';
-import { KvmDevice } from './device.js';
+import { withKvm } from './device.js';
 import { loadLibc } from './ffi.js';
 import { type RecordOptions, recordDocument } from './recorder.js';
 
@@ -16,12 +16,7 @@ export type LiveDocument = Record<string, unknown>;
  * @throws LiveUnavailable when this machine has nothing to ask
  */
 export function recordLive(options: RecordOptions = {}): LiveDocument {
-  const kvm = new KvmDevice(loadLibc());
-  try {
-    return recordDocument(kvm, options);
-  } finally {
-    kvm.close();
-  }
+  return withKvm(loadLibc(), (kvm) => recordDocument(kvm, options));
 }
 
 /** What a recording says about the machine that it was made on, for a headline. */

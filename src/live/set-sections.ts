@@ -56,11 +56,15 @@ export class WatchedVcpu {
 }
 
 /** `fresh_vcpu`, `set`, `sweep_80000008_eax` and `get_cpuid2_sizes`, on one vCPU. */
-export function setSections({ kvm, supported, runs, seed }: Recording, vcpu: number): Section {
+export function setSections({ kvm, supported, runs, seed, progress }: Recording, vcpu: number): Section {
   const watched = new WatchedVcpu(kvm, vcpu, supported);
   const get = kvm.readBack(vcpu);
   const fresh = { get, nent: kvm.output.nent, entries: kvm.output.entries().map(formatEntry) };
-  const set = [...setCases(supported), ...randomCases(supported, runs, seed)].map((item) => watched.experiment(item));
+  const cases = [...setCases(supported), ...randomCases(supported, runs, seed)];
+  const set = cases.map((item, n) => {
+    progress(`sets ${n + 1}/${cases.length}`);
+    return watched.experiment(item);
+  });
   const sweep = positionOf(supported, 0x8000_0008) < 0 ? {} : { sweep_80000008_eax: sweepSizes(kvm, vcpu, supported) };
   kvm.set(vcpu, supported);
   return {

@@ -10,9 +10,9 @@ export const kvmAmd: VendorModule = {
   program: SVM_PROGRAM,
   guestRows: SVM_GUEST_ROWS,
   vmTypes: [
-    { type: 2, overlay: 'SVM', when: 'sev_enabled' },
-    { type: 3, overlay: 'SVM', when: 'sev_es_enabled' },
-    { type: 4, overlay: 'SVM', when: 'sev_snp_enabled' },
+    { type: 2, since: '6.12', overlay: 'SVM', when: 'sev_enabled' },
+    { type: 3, since: '6.12', overlay: 'SVM', when: 'sev_es_enabled' },
+    { type: 4, since: '6.12', overlay: 'SVM', when: 'sev_snp_enabled' },
   ],
   nestedStatePages: 1,
   matches: ({ state }) => {

@@ -9,7 +9,7 @@ export const kvmIntel: VendorModule = {
   variables: VMX_VARIABLES,
   program: VMX_PROGRAM,
   guestRows: VMX_GUEST_ROWS,
-  vmTypes: [{ type: 5, overlay: 'TDX', when: 'tdx_enabled' }],
+  vmTypes: [{ type: 5, since: '6.18', overlay: 'TDX', when: 'tdx_enabled' }],
   nestedStatePages: 2,
   matches: ({ state }) => hasFlag(state, 'VMX'),
   refuses: () => null,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { HostKernel } from '../../src/linux/host-kernel.js';
-import { KvmDevice } from '../../src/live/device.js';
+import { withKvm } from '../../src/live/device.js';
 import { type RecordOptions, recordDocument } from '../../src/live/recorder.js';
 import { replayCapture } from '../../src/report/replay.js';
 import { bootCapture } from '../support/capture-host.js';
@@ -21,7 +21,6 @@ const NAMES = [
 
 /** Sections that are the same whoever records. The simulator does not answer all that is asked about MSRs. */
 const SAME = [
-  'raw_out_of_range',
   'kvm',
   'api_version',
   'supported',
@@ -46,13 +45,12 @@ const SAME = [
 /** Records the simulator's KVM as if it were this machine's. */
 function recordSimulated(kernel: HostKernel, options?: RecordOptions): Capture {
   const process = kernel.spawn({ arena: 1 << 24 });
-  const kvm = new KvmDevice(simulatedLibc(process, kernel.machine.cpus[0]!.cpuid));
-  try {
-    return recordDocument(kvm, options);
-  } finally {
-    kvm.close();
-  }
+  const libc = simulatedLibc(process, kernel.machine.cpus[0]!.cpuid);
+  return withKvm(libc, (kvm) => recordDocument(kvm, options));
 }
+
+/** The simulated silicon has no leaves of a hypervisor beneath it. */
+const withoutHypervisor = (rows: readonly string[]): string[] => rows.filter((row) => !row.startsWith('400000'));
 
 describe.each(NAMES)('the recorder on the simulated host of %s', (name) => {
   const capture = loadCapture(name);
@@ -72,7 +70,8 @@ describe.each(NAMES)('the recorder on the simulated host of %s', (name) => {
   });
 
   test('the rows of the host are all there', () => {
-    expect(recorded.raw).toEqual(expect.arrayContaining(capture.raw));
+    expect(recorded.raw).toEqual(expect.arrayContaining(withoutHypervisor(capture.raw)));
+    expect(withoutHypervisor(recorded.raw_out_of_range)).toEqual(withoutHypervisor(capture.raw_out_of_range));
   });
 
   test('its own recording replays without a difference', () => {
@@ -106,6 +105,6 @@ describe('what the caller decides', () => {
     const stages: string[] = [];
     recordSimulated(kernel, { runs: 0, progress: (stage) => stages.push(stage) });
     expect(stages.slice(0, 4)).toEqual(['host', 'system ioctls', 'sizes', 'sets']);
-    expect(stages).toContain('flips 1/75');
+    expect(stages).toContainEqual(expect.stringMatching(/^flips 1\/\d+$/));
   });
 });

@@ -85,6 +85,9 @@ function makeVerifier(host: NaiveHost, overlay: Overlay, options: VerifyOptions)
     }
     // The rows of 0xD end at 63, the last index XCR0 has a bit for; beyond it everything is zero.
     for (const register of REGISTERS) if (fn === 0xd || rows.length === 0) checks[register].push(ZERO_CHECK);
+    // KVM itself writes the sizes of 0xD into the first entry that answers for them, so nobody is to blame for them.
+    for (const row of rows)
+      if (row.reason.startsWith('overwritten at run time')) checks[row.register] = [{ kind: 'ignored' }];
     return checks;
   }
 

@@ -1,4 +1,11 @@
-import { bootKvm, builtInHost, type CpuidEntry2, describeBuiltIn, type KernelLine, withInputs } from '../../src/index.js';
+import {
+  bootKvm,
+  builtInHost,
+  type CpuidEntry2,
+  describeBuiltIn,
+  type KernelLine,
+  withInputs,
+} from '../../src/index.js';
 import * as abi from '../../src/kvm/abi.js';
 import { putEntry } from '../../src/kvm/cpuid-table.js';
 import type { KvmModule, KvmOptions } from '../../src/kvm/module.js';

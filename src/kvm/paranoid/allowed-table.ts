@@ -141,6 +141,8 @@ function rowsOf(vendor: VendorModule): readonly CompiledRow[] {
 
 const NOTHING = { fields: [], value: 0, orZero: false } as const;
 
+const IGNORED = { kind: 'ignored', mask: 0, ...NOTHING } as const;
+
 /** The rule of a register that no row covers. */
 export const UNKNOWN: Resolved = { kind: 'zero', mask: 0, ...NOTHING, row: null, index: 0 };
 
@@ -386,9 +388,12 @@ export class AllowedTable {
     return rules;
   }
 
+  /** The rules of every sub-leaf; a register that KVM overwrites in one of them is not judged in any. */
   private resolveAll(fn: number): readonly (readonly Resolved[])[] {
     const count = this.resolver.hasDefect('flagless-first-row') ? 1 : this.resolver.lastIndex(fn) + 2;
-    return Array.from({ length: count }, (_, subleaf) => this.resolver.resolve(fn, subleaf));
+    const sets = Array.from({ length: count }, (_, subleaf) => this.resolver.resolve(fn, subleaf));
+    const overwritten = REGISTERS.map((_, register) => sets.some((set) => set[register]!.row?.overwritten));
+    return sets.map((set) => set.map((rule, register) => (overwritten[register] ? { ...rule, ...IGNORED } : rule)));
   }
 }
 

@@ -37,6 +37,8 @@ export interface RuleRow {
   readonly tdx?: Rule;
   /** The row counts only where this is true. */
   readonly if?: string;
+  /** KVM overwrites the register at run time, in the first entry that answers for it, whatever its flags. */
+  readonly overwritten?: true;
   readonly why: string;
   readonly source: string;
 }
@@ -62,7 +64,7 @@ function row(
   rule: Rule,
   why: string,
   source: string,
-  more: Pick<RuleRow, 'svm' | 'tdx' | 'if'> = {},
+  more: Pick<RuleRow, 'svm' | 'tdx' | 'if' | 'overwritten'> = {},
 ): RuleRow {
   return { function: fn, index, registers, rule, why, source, ...more };
 }
@@ -119,11 +121,11 @@ export const RULE_ROWS: readonly RuleRow[] = [
   row(0x1f, 'any', 'all', ignored, 'CPU topology, per vCPU; all values userspace-owned', 'S2(TDX, 0x1F)/P'),
   row(0xc, 0, 'all', zero, 'reserved or unsupported', 'P'),
   row(0xd, 0, 'eax', mask('permitted_xcr0'), 'XCR0 bits KVM supports for this process', 'P'),
-  row(0xd, 0, 'ebx', ignored, 'overwritten at run time with the size for the current XCR0', 'P'),
+  row(0xd, 0, 'ebx', ignored, 'overwritten at run time with the size for the current XCR0', 'P', { overwritten: true }),
   row(0xd, 0, 'ecx', ignored, 'size for all supported features; a number, not features', 'P'),
   row(0xd, 0, 'edx', mask('0'), 'XCR0 high bits (none today)', 'P'),
   row(0xd, 1, 'eax', word('CPUID_D_1_EAX'), 'feature word', 'P'),
-  row(0xd, 1, 'ebx', ignored, 'overwritten at run time', 'P'),
+  row(0xd, 1, 'ebx', ignored, 'overwritten at run time', 'P', { overwritten: true }),
   row(0xd, 1, 'ecx', mask('supported_xss'), 'supervisor states', 'P'),
   row(0xd, 1, 'edx', mask('0'), 'supervisor states', 'P'),
   row(0xd, [2, 62], 'eax', fixedOrZero('raw'), 'component size is hardware; 0 when the VMM disabled the component', 'P', { if: COMPONENT_SUPPORTED }),
@@ -135,6 +137,8 @@ export const RULE_ROWS: readonly RuleRow[] = [
   row(0xf, 'any', 'all', zero, 'RDT not virtualized', 'P'),
   row(0x10, 'any', 'all', zero, 'RDT not virtualized', 'P'),
   row(0x11, 0, 'all', zero, 'reserved or unsupported', 'P'),
+  row(0x12, [0, 1], 'ecx', mask('(cap(SGX) ? raw : 0) | sgx_xfrm_forced'), 'Linux 6.1 writes x87 and SSE into XFRM by itself', 'P', { if: 'sgx_xfrm_forced' }),
+  row(0x12, [2, LAST], 'ecx', mask('sgx_xfrm_forced'), 'Linux 6.1 writes x87 and SSE into XFRM by itself', 'P', { if: 'sgx_xfrm_forced && !cap(SGX)' }),
   row(0x12, 0, 'eax', word('CPUID_12_EAX'), 'SGX sub-features', 'P', { svm: zero, tdx: zero }),
   row(0x12, 0, 'ebx', when('cap(SGX)', word('CPUID_12_EBX')), 'MISCSELECT: EXINFO only', 'P', { svm: zero, tdx: zero }),
   row(0x12, 0, 'ecx', when('cap(SGX)', mask('raw')), 'reported raw (0 on known parts)', 'P', { svm: zero, tdx: zero }),
