@@ -2,7 +2,7 @@
 // would write it first) and reading every word once (what no verifier can beat in plain JavaScript).
 import benny from 'benny';
 import { firstRefused } from '../dist/kvm/paranoid/verify.js';
-import { setUp, STRIDE } from './lib/tables.mjs';
+import { STRIDE, setUp } from './lib/tables.mjs';
 
 const { allowed, tables, nent } = setUp();
 const quick = process.env.BENCH_QUICK === '1';
@@ -49,7 +49,11 @@ function allocation() {
 const options = quick ? { minSamples: 5, maxTime: 1 } : {};
 const summary = await benny.suite(
   `paranoid verification, ${nent} entries`,
-  benny.add('verify in place', each((words) => firstRefused(allowed, words, nent)), options),
+  benny.add(
+    'verify in place',
+    each((words) => firstRefused(allowed, words, nent)),
+    options,
+  ),
   benny.add('Map with string keys', each(verifyByKey), options),
   benny.add('read every word once', each(readEveryWord), options),
   benny.complete(),

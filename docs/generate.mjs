@@ -1,6 +1,21 @@
-// Fills the generated sections of the pages in this folder from the tables in src/: npm run docs
-import { readFileSync, writeFileSync } from 'node:fs';
-import { fillHostInputs } from '../dist/report/host-inputs-doc.js';
+// Fills the generated sections of the pages in this folder: npm run docs
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { gunzipSync } from 'node:zlib';
+import { fidelityTable, fidelityTotals } from '../dist/report/fidelity-doc.js';
+import { fillHostInputs, fillSection } from '../dist/report/host-inputs-doc.js';
+import { replayCapture } from '../dist/report/replay.js';
 
-const page = new URL('host-inputs.md', import.meta.url);
-writeFileSync(page, fillHostInputs(readFileSync(page, 'utf8')));
+function rewrite(name, change) {
+  const page = new URL(name, import.meta.url);
+  writeFileSync(page, change(readFileSync(page, 'utf8')));
+}
+
+const captures = new URL('../test/fixtures/captures/', import.meta.url);
+const reports = readdirSync(captures)
+  .sort()
+  .map((file) => replayCapture(JSON.parse(gunzipSync(readFileSync(new URL(file, captures))).toString())));
+
+rewrite('host-inputs.md', fillHostInputs);
+rewrite('fidelity.md', (page) =>
+  fillSection(fillSection(page, 'totals', fidelityTotals(reports)), 'table', fidelityTable(reports)),
+);

@@ -6,6 +6,7 @@ import { addCheck } from './commands/check.js';
 import { addConvert } from './commands/convert.js';
 import { addDiff } from './commands/diff.js';
 import { addHosts } from './commands/hosts.js';
+import { addLive } from './commands/live.js';
 import { addReplay } from './commands/replay.js';
 import { addSupported } from './commands/supported.js';
 import { EXIT_REFUSED, EXIT_USAGE, UsageError } from './failure.js';
@@ -29,6 +30,7 @@ function makeProgram(): Command {
   addConvert(program);
   addDiff(program);
   addReplay(program);
+  addLive(program);
   return program;
 }
 
