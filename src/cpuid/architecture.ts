@@ -1,3 +1,4 @@
+import { ARCHITECTURE_ADDITIONS } from './architecture-additions.js';
 import { ARCHITECTURE_ROWS } from './architecture-rows.js';
 import { REGISTERS, type Register } from './entry.js';
 import { wordAt } from './features.js';
@@ -41,7 +42,7 @@ let parsed: Map<number, ArchitectureField[]> | undefined;
 export function architectureFields(fn: number): readonly ArchitectureField[] {
   if (!parsed) {
     parsed = new Map();
-    for (const line of ARCHITECTURE_ROWS.trim().split('\n')) {
+    for (const line of [ARCHITECTURE_ROWS, ARCHITECTURE_ADDITIONS].flatMap((rows) => rows.trim().split('\n'))) {
       const field = parseRow(line);
       const list = parsed.get(field.function) ?? [];
       list.push(field);

@@ -1,7 +1,6 @@
 import { type ArchitectureField, architectureFields } from '../cpuid/architecture.js';
 import { type CpuidRow, REGISTERS, type Register } from '../cpuid/entry.js';
 import { findFeature } from '../cpuid/features.js';
-import { MISSING_FIELDS } from './missing-fields.js';
 
 /** Values by the architecture's field names, for one function and index. */
 export type FieldValues = Readonly<Record<string, number>>;
@@ -24,34 +23,6 @@ const NAMED_RANGES = [
   [0xc000_0000, 0xc000_0006],
 ] as const;
 
-function parseField(line: string): ArchitectureField {
-  const [leaf = '', subleaves = '', register = '', bits = '', name = '', ...description] = line.split(' ');
-  const [lastIndex = 0, firstIndex = lastIndex] = subleaves.split(':').map(Number);
-  const [high = 0, low = high] = bits.split(':').map(Number);
-  return {
-    function: Number.parseInt(leaf, 16),
-    firstIndex,
-    lastIndex,
-    register: register as Register,
-    high,
-    low,
-    name,
-    description: description.join(' '),
-  };
-}
-
-/** Fields in the notation of the architecture table, one a line. */
-export function parseFields(text: string): readonly ArchitectureField[] {
-  return text.trim().split('\n').map(parseField);
-}
-
-const missing = parseFields(MISSING_FIELDS);
-
-/** The named fields of one function: the architecture's, then those that its table lacks. */
-function fieldsOf(fn: number): readonly ArchitectureField[] {
-  return [...architectureFields(fn), ...missing.filter((field) => field.function === fn)];
-}
-
 function hex(value: number): string {
   return `0x${value.toString(16)}`;
 }
@@ -59,7 +30,7 @@ function hex(value: number): string {
 /** Builds a row from values by field name. Throws on an unknown name and on a value that its field cannot hold. */
 export function fieldRow(fn: number, index: number, values: FieldValues): CpuidRow {
   const registers = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
-  const fields = fieldsOf(fn).filter((field) => field.firstIndex <= index && index <= field.lastIndex);
+  const fields = architectureFields(fn).filter((field) => field.firstIndex <= index && index <= field.lastIndex);
   for (const [name, value] of Object.entries(values)) {
     const field = fields.find((item) => item.name === name);
     if (!field) throw new Error(`CPUID ${hex(fn)}.${index} has no field ${name}`);
@@ -93,7 +64,7 @@ let singleBits: readonly ArchitectureField[] | undefined;
 /** The single-bit fields of that name; a name that several functions use has several. */
 function bitsNamed(name: string): readonly ArchitectureField[] {
   singleBits ??= NAMED_RANGES.flatMap(([first, last]) =>
-    Array.from({ length: last - first + 1 }, (_, offset) => fieldsOf(first + offset)).flat(),
+    Array.from({ length: last - first + 1 }, (_, offset) => architectureFields(first + offset)).flat(),
   ).filter((field) => field.high === field.low);
   return singleBits.filter((field) => field.name === name);
 }

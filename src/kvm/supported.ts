@@ -169,13 +169,18 @@ class Walk {
   private emit(fn: number): void {
     const leaf = this.rules.leaves.get(fn);
     const draft = this.fetch(fn, 0);
-    const open =
-      leaf && (!leaf.gate || leaf.gate.number(this.scope) !== 0) && !(leaf.row.zeroIn ?? []).includes(this.overlay);
+    const open = leaf !== undefined && this.isOpen(leaf);
     if (!open) draft.registers.fill(0);
     else if (leaf.row.walk === 'cache') this.walkCache(draft);
     else if (leaf.row.walk === 'raw-range') this.walkRawRange(draft);
     else if (leaf.row.walk === 'xsave') this.walkXsave(draft);
     else this.apply(leaf, draft);
+  }
+
+  /** Whether the leaf is more than one all-zero entry. */
+  private isOpen({ row, gate }: CompiledLeaf): boolean {
+    if (row.zeroIn?.includes(this.overlay)) return false;
+    return gate === null || gate.number(this.scope) !== 0;
   }
 
   private apply(leaf: CompiledLeaf, draft: Draft): void {

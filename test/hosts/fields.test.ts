@@ -1,8 +1,7 @@
 import { expect, test } from 'vitest';
 import { architectureFieldAt } from '../../src/cpuid/architecture.js';
 import { archCapabilities } from '../../src/hosts/arch-capabilities.js';
-import { fieldRow, parseFields, placeOf } from '../../src/hosts/fields.js';
-import { MISSING_FIELDS } from '../../src/hosts/missing-fields.js';
+import { fieldRow, placeOf } from '../../src/hosts/fields.js';
 
 test('a row is built from field names', () => {
   expect(fieldRow(0x1c, 0, { lbr_depth_mask: 0xb, lbr_cpl: 1 })).toEqual({
@@ -42,11 +41,4 @@ test('neither made-up names nor flags without a CPUID bit have a place', () => {
   expect(() => placeOf('PEBS')).toThrow('no CPUID bit is called PEBS');
   expect(() => placeOf('STEAL_TIME')).toThrow('no CPUID bit is called STEAL_TIME');
   expect(() => archCapabilities(['MELTDOWN_NO'])).toThrow('IA32_ARCH_CAPABILITIES has no bit called MELTDOWN_NO');
-});
-
-test('the table of missing fields has nothing that the architecture table names by now', () => {
-  const named = parseFields(MISSING_FIELDS).filter((field) =>
-    architectureFieldAt(field.function, field.firstIndex, field.register, field.low),
-  );
-  expect(named.map((field) => field.name)).toEqual([]);
 });

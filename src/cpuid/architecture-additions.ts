@@ -1,11 +1,11 @@
 /**
- * Fields that the architecture table of `src/cpuid` does not name, in its notation:
+ * Fields that x86-cpuid-db v3.1 does not name, in the notation of `architecture-rows.ts`:
  * `leaf sub-leaves register bits name description`.
  *
  * Sources: Intel SDM volume 2A, CPUID; AMD APM volume 3 (24594), appendix E; AMD PPR of family 17h model 31h and of
- * family 1Ah model 44h. A field that `src/cpuid` comes to name can leave this table.
+ * family 1Ah model 44h.
  */
-export const MISSING_FIELDS = `
+export const ARCHITECTURE_ADDITIONS = `
 7 1 eax 30 invd_disable INVD can be locked out once firmware is done (INVD_DISABLE_POST_BIOS_DONE)
 7 1 edx 17 uiret_uif UIRET takes UIF from the popped RFLAGS
 d 63:2 ecx 2 xfd_faulting The component can be disabled through IA32_XFD
