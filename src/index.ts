@@ -42,7 +42,8 @@ export {
 export { KERNEL_LINES, type KernelLine } from './cpuid/kernel-line.js';
 export { type BuiltInHost, builtInHost, builtInHosts } from './hosts/index.js';
 export { VM_TYPES, type VmTypeName } from './kvm/abi.js';
-export { type KvmModule, KvmNotLoaded, type KvmOptions, loadKvm } from './kvm/module.js';
+export { KvmNotLoaded, loadKvm } from './kvm/load.js';
+export type { KvmModule, KvmOptions } from './kvm/module.js';
 export type { Finding, Reason, RefusedBit } from './kvm/paranoid/findings.js';
 export { DEFECTS, type Defect, POLICIES, type Policy, type Reserved } from './kvm/policy.js';
 export { ERRNO, type ErrnoName, errnoName } from './linux/errno.js';

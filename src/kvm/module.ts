@@ -6,7 +6,6 @@ import type { HostKernel } from '../linux/host-kernel.js';
 import type { Process } from '../linux/process.js';
 import { KVM_CAP_X86_CPUID_PARANOID, VM_TYPES } from './abi.js';
 import { buildCaps, type OverlayCaps } from './caps.js';
-import { Kvm } from './kvm.js';
 import { type AllowedOptions, AllowedTable } from './paranoid/allowed-table.js';
 import type { Defect, Policy, Reserved } from './policy.js';
 import { assigned } from './scope.js';
@@ -25,11 +24,6 @@ export interface KvmOptions {
   readonly defects?: readonly Defect[];
   /** CONFIG_KVM_SW_PROTECTED_VM. Default: no, as distributions have it. */
   readonly swProtectedVm?: boolean;
-}
-
-/** Why /dev/kvm is not there. */
-export class KvmNotLoaded extends Error {
-  override readonly name = 'KvmNotLoaded';
 }
 
 /** KVM, loaded with a vendor module: capabilities per overlay, and what is derived from them once. */
@@ -140,19 +134,4 @@ export class KvmModule {
     }
     return table;
   }
-}
-
-/**
- * Loads KVM: the first vendor module that matches the CPU, as `modprobe` would find it. On success /dev/kvm opens.
- *
- * @throws KvmNotLoaded when no module matches, or the one that does refuses to load
- */
-export function loadKvm(kernel: HostKernel, vendors: readonly VendorModule[], options: KvmOptions = {}): KvmModule {
-  const vendor = vendors.find((candidate) => candidate.matches(kernel));
-  if (!vendor) throw new KvmNotLoaded('no kvm module is for this CPU: neither VMX nor SVM');
-  const refusal = vendor.refuses(kernel);
-  if (refusal !== null) throw new KvmNotLoaded(`${vendor.name.replace('_', '-')} does not load: ${refusal}`);
-  const module = new KvmModule(kernel, vendor, options);
-  kernel.devices.set('/dev/kvm', () => new Kvm(module));
-  return module;
 }

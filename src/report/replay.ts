@@ -4,7 +4,7 @@ import { FormatError } from '../cpuid/errors.js';
 import { featureNamed } from '../cpuid/features.js';
 import { type CaptureDocument, isCapture, readCapture } from '../cpuid/formats/capture.js';
 import { isObject } from '../cpuid/formats/json.js';
-import { KvmNotLoaded, loadKvm } from '../kvm/module.js';
+import { KvmNotLoaded, loadKvm } from '../kvm/load.js';
 import { errnoName } from '../linux/errno.js';
 import type { HostKernel } from '../linux/host-kernel.js';
 import { kvmAmd } from '../svm/svm.js';

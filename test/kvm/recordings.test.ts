@@ -5,7 +5,7 @@ import {
   KVM_GET_EMULATED_CPUID,
   KVM_GET_SUPPORTED_CPUID,
 } from '../../src/kvm/abi.js';
-import { KvmNotLoaded } from '../../src/kvm/module.js';
+import { KvmNotLoaded } from '../../src/kvm/load.js';
 import { bootCapture } from '../support/capture-host.js';
 import { type Capture, captureNames, loadCapture } from '../support/captures.js';
 import { load, Userspace } from '../support/simulator.js';
