@@ -45,7 +45,15 @@ export { VM_TYPES, type VmTypeName } from './kvm/abi.js';
 export { KvmNotLoaded, loadKvm } from './kvm/load.js';
 export type { KvmModule, KvmOptions } from './kvm/module.js';
 export type { Finding, Reason, RefusedBit } from './kvm/paranoid/findings.js';
-export { DEFECTS, type Defect, POLICIES, type Policy, type Reserved } from './kvm/policy.js';
+export {
+  DEFECTS,
+  type Defect,
+  PLACEMENTS,
+  type Placement,
+  POLICIES,
+  type Policy,
+  type Reserved,
+} from './kvm/policy.js';
 export { ERRNO, type ErrnoName, errnoName } from './linux/errno.js';
 export type { HostInputs } from './linux/host-inputs.js';
 export { HostKernel } from './linux/host-kernel.js';

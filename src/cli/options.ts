@@ -7,6 +7,8 @@ import {
   type Defect,
   type HostDescription,
   KERNEL_LINES,
+  PLACEMENTS,
+  type Placement,
   POLICIES,
   type Policy,
   type ProcessOptions,
@@ -31,7 +33,7 @@ export interface HostCliOptions {
   readonly guestPerm: readonly string[];
   readonly reserved: Reserved;
   readonly defect: readonly Defect[];
-  readonly placement: 'combined' | 'separate';
+  readonly placement: Placement;
   readonly json?: boolean;
 }
 
@@ -63,9 +65,7 @@ export function addHostOptions(command: Command): Command {
       new Option('--reserved <how>', 'reserved registers in paranoid mode').choices(['zero', 'ignore']).default('zero'),
     )
     .addOption(
-      new Option('--placement <how>', 'where paranoid mode verifies')
-        .choices(['separate', 'combined'])
-        .default('separate'),
+      new Option('--placement <how>', 'where paranoid mode verifies').choices([...PLACEMENTS]).default('separate'),
     )
     .addOption(
       new Option('--defect <name>', `switch on a known defect (repeatable): ${DEFECTS.join(', ')}`)

@@ -16,9 +16,11 @@ export const LINEAR_ADDRESS_WIDTHS: readonly number[] = [0, 48, 57];
 export function checkCpuid(table: CpuidTable, guestPermissions: number): number {
   const sizes = table.find(0x8000_0008, ANY_INDEX);
   if (sizes >= 0 && !LINEAR_ADDRESS_WIDTHS.includes((table.words[sizes + EAX]! >>> 8) & 0xff)) return -ERRNO.EINVAL;
-  const xsave = table.find(0xd, 0);
-  if (xsave >= 0 && (table.words[xsave + EAX]! & XTILE_DATA) !== 0 && (guestPermissions & XTILE_DATA) === 0) {
-    return -ERRNO.EPERM;
-  }
-  return 0;
+  return (dynamicXfeatures(table) & ~guestPermissions) === 0 ? 0 : -ERRNO.EPERM;
+}
+
+/** The XSAVE components of a table that need a permission and a larger FPU buffer: XTILEDATA, if it is offered. */
+export function dynamicXfeatures(table: CpuidTable): number {
+  const at = table.find(0xd, 0);
+  return at < 0 ? 0 : table.words[at + EAX]! & XTILE_DATA;
 }

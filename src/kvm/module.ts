@@ -7,7 +7,7 @@ import type { Process } from '../linux/process.js';
 import { KVM_CAP_X86_CPUID_PARANOID, VM_TYPES } from './abi.js';
 import { buildCaps, type OverlayCaps } from './caps.js';
 import { type AllowedOptions, AllowedTable } from './paranoid/allowed-table.js';
-import type { Defect, Policy, Reserved } from './policy.js';
+import type { Defect, Placement, Policy, Reserved } from './policy.js';
 import { assigned } from './scope.js';
 import { emulatedCpuid, permittedXcr0, supportedCpuid } from './supported.js';
 import type { VendorModule, VmTypeRow } from './vendor.js';
@@ -22,6 +22,8 @@ export interface KvmOptions {
   /** Whether reserved registers must be zero in paranoid mode. Default: `zero`. */
   readonly reserved?: Reserved;
   readonly defects?: readonly Defect[];
+  /** Where paranoid mode verifies. Default: `separate`. */
+  readonly placement?: Placement;
   /** CONFIG_KVM_SW_PROTECTED_VM. Default: no, as distributions have it. */
   readonly swProtectedVm?: boolean;
 }
@@ -34,6 +36,7 @@ export class KvmModule {
   readonly paranoidCapability: number;
   readonly reserved: Reserved;
   readonly defects: ReadonlySet<Defect>;
+  readonly placement: Placement;
   readonly swProtectedVm: boolean;
   private readonly overlays: ReadonlyMap<Overlay, OverlayCaps>;
   private readonly supportedLists = new Map<string, readonly CpuidEntry2[]>();
@@ -53,6 +56,7 @@ export class KvmModule {
     this.paranoidCapability = paranoidCapability;
     this.reserved = reserved;
     this.defects = new Set(defects);
+    this.placement = options.placement ?? 'separate';
     this.swProtectedVm = options.swProtectedVm ?? false;
     this.overlays = new Map(vendor.overlays.map((overlay) => [overlay, buildCaps(kernel, vendor, overlay)]));
   }

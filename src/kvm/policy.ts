@@ -13,6 +13,16 @@ export type Policy = (typeof POLICIES)[number];
 export type Reserved = 'zero' | 'ignore';
 
 /**
+ * Where paranoid mode verifies: another open question of the RFC.
+ *
+ * - `separate`: a pass of its own, first in `kvm_check_cpuid()`; when it refuses, nothing has happened yet;
+ * - `combined`: while the vCPU's capabilities are set up (`kvm_vcpu_after_set_cpuid()`), as the RFC does: the checks of
+ *   `kvm_check_cpuid()` speak first, and the FPU buffer may have grown for AMX when EINVAL comes.
+ */
+export const PLACEMENTS = ['separate', 'combined'] as const;
+export type Placement = (typeof PLACEMENTS)[number];
+
+/**
  * Known defects that can be switched on, to see what they do:
  *
  * - `emulated-index-blind`: emulated features are looked up by function only, as before the fix that the RFC's patch 1

@@ -4,7 +4,7 @@ import { hasFlag } from '../linux/scope.js';
 import type { Address } from '../linux/user-memory.js';
 import { CPUID2_HEADER_SIZE, ENTRY_SIZE, ENTRY2_SIZE } from './abi.js';
 import type { OverlayCaps } from './caps.js';
-import { checkCpuid } from './check-cpuid.js';
+import { checkCpuid, dynamicXfeatures } from './check-cpuid.js';
 import { CpuidTable } from './cpuid-table.js';
 import { plus } from './get-cpuid.js';
 import { GuestCaps } from './guest-caps.js';
@@ -27,6 +27,8 @@ export class VcpuCpuid implements RuntimeRules {
   readonly ospkeFollowsCr4: boolean;
   /** The vCPU has entered the guest (`last_vmentry_cpu`): its model is frozen. */
   hasRun = false;
+  /** Dynamic XSAVE components that the vCPU's FPU buffer has room for (`fpu_enable_guest_xfd_features()`). */
+  fpuXfeatures = 0;
   private readonly vm: Vm;
   private readonly state: VcpuState;
   private installed = new CpuidTable();
@@ -117,7 +119,10 @@ export class VcpuCpuid implements RuntimeRules {
    */
   private install(process: Process): number {
     if (this.hasRun) return this.checkEqual();
-    const refused = this.verify(process) || checkCpuid(this.incoming, process.guestPermissions);
+    const combined = this.vm.module.placement === 'combined';
+    const refused = combined
+      ? this.check(process) || this.verify(process)
+      : this.verify(process) || this.check(process);
     if (refused !== 0) return refused;
     // Older kernels rewrite before they check. The checks do not look at what is rewritten, and paranoid mode judges
     // what userspace wrote: so one order serves all.
@@ -149,7 +154,14 @@ export class VcpuCpuid implements RuntimeRules {
     this.knownCaps = null;
   }
 
-  /** Paranoid mode, as a pass of its own before anything else is looked at (`kvm_check_cpuid()`). */
+  /** `kvm_check_cpuid()`: a table that offers XTILEDATA makes the FPU buffer grow, and it does not shrink again. */
+  private check(process: Process): number {
+    const refused = checkCpuid(this.incoming, process.guestPermissions);
+    if (refused === 0) this.fpuXfeatures |= dynamicXfeatures(this.incoming);
+    return refused;
+  }
+
+  /** Paranoid mode; the module's `placement` says when. */
   private verify(process: Process): number {
     if (!this.vm.paranoid) return 0;
     const allowed = this.vm.module.allowed(this.vm.overlay, process);

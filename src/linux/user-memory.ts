@@ -56,6 +56,7 @@ export class UserMemory {
    * (`copy_from_user()`). A length of 0 never faults.
    */
   readable(address: Address, length: number): number {
+    if (length === 0) return 0;
     return this.reach(address, length, READ) >= length ? this.offset(address) : -1;
   }
 

@@ -1,5 +1,4 @@
 import { expect, test } from 'vitest';
-import { architectureFieldAt } from '../../src/cpuid/architecture.js';
 import { archCapabilities } from '../../src/hosts/arch-capabilities.js';
 import { fieldRow, placeOf } from '../../src/hosts/fields.js';
 

@@ -59,6 +59,7 @@ function makeChecker(options: CheckCliOptions): Checker {
     process: processOf(options),
     reserved: options.reserved,
     defects: options.defect,
+    placement: options.placement,
     ...(options.policy !== undefined && { policy: options.policy }),
   });
 }

@@ -15,6 +15,19 @@ import type { Defect, Reserved } from '../policy.js';
 import type { KvmScope } from '../scope.js';
 import { emulatedCpuid, permittedXcr0 } from '../supported.js';
 import type { VendorModule } from '../vendor.js';
+import {
+  CHECK_FIELD,
+  CHECK_FIXED,
+  CHECK_FIXED_OR_ZERO,
+  CHECK_VALUES,
+  CHECK_WORDS,
+  functionOf,
+  hasSlot,
+  type RuleArrays,
+  SLOT_COUNT,
+  slotOf,
+} from './rule-arrays.js';
+import { RuleLines } from './rule-lines.js';
 import { type Field, RESERVED, RULE_ROWS, type Rule, type RuleRow } from './rule-rows.js';
 
 /** What the rules of one overlay depend on. */
@@ -50,6 +63,8 @@ export interface ResolvedField {
   /** The largest value; ignored when `values` is given. */
   readonly limit: number;
   readonly values: readonly number[] | null;
+  /** What the host itself has there. */
+  readonly host: number;
 }
 
 interface RuleScope extends KvmScope {
@@ -237,6 +252,14 @@ export class RuleResolver {
     });
   }
 
+  /** The rules of every sub-leaf; a register that KVM overwrites in one of them is not judged in any. */
+  resolveAll(fn: number): readonly (readonly Resolved[])[] {
+    const count = this.hasDefect('flagless-first-row') ? 1 : this.lastIndex(fn) + 2;
+    const sets = Array.from({ length: count }, (_, subleaf) => this.resolve(fn, subleaf));
+    const overwritten = REGISTERS.map((_, register) => sets.some((set) => set[register]!.row?.overwritten));
+    return sets.map((set) => set.map((rule, register) => (overwritten[register] ? { ...rule, ...IGNORED } : rule)));
+  }
+
   private resolveRule({ row, rules }: CompiledRow, fn: number, index: number, register: number): Resolved {
     const { rule, when, mask, value, fields } = rules[this.overlay];
     const nothing = { mask: 0, ...NOTHING, row, index };
@@ -260,6 +283,7 @@ export class RuleResolver {
         mask: spanMask(high, low),
         limit: 'number' in limit ? limit.number(scope) : 0,
         values: 'number' in limit ? null : limit,
+        host: (scope.raw & spanMask(high, low)) >>> low,
       })),
       value: value?.number(scope) ?? 0,
       orZero: rule.orZero === true,
@@ -286,92 +310,15 @@ const ALL_SUBLEAVES = -1;
 /** Sub-leaves above this are not tabulated one by one; no CPU has as many where it matters. */
 const MAX_TABULATED_INDEX = 63;
 
-/** Leaves 0 to 3Fh of the four ranges have a slot each; other functions take the slow path. */
-export const SLOT_COUNT = 256;
-export const slotOf = (fn: number): number => ((fn >>> 30) << 6) | (fn & 63);
-export const hasSlot = (fn: number): boolean => (fn & 0x3fff_ffc0) === 0;
-
-export const CHECK_FIELD = 0;
-export const CHECK_FIXED = 1;
-export const CHECK_FIXED_OR_ZERO = 2;
-export const CHECK_VALUES = 3;
-/** Words of a check: kind, register, shift, mask, limit or value or first value, number of values. */
-export const CHECK_WORDS = 6;
-
-/**
- * The rules of one overlay, flattened for the hot loop. Each (function, sub-leaf) has a line: `reject` holds, for each
- * register, the bits that must not be set; what is no mask (fields, fixed values) is a list of checks behind it.
- */
-export class AllowedTable {
+/** The allowed values of one overlay: its rules flattened for verification, and the resolver that can explain them. */
+export class AllowedTable extends RuleLines {
   readonly resolver: RuleResolver;
-  /** By slot: the line of entries without a significant index (or of the function, if it has no sub-leaves). */
-  readonly base = new Int32Array(SLOT_COUNT).fill(-1);
-  /** By slot: how many sub-leaves have lines of their own, the last of which serves all others; 0: index ignored. */
-  readonly subleaves = new Int32Array(SLOT_COUNT);
-  /** By line and register: bits that must be zero. */
-  readonly reject: Int32Array;
-  /** By line: where its checks start, and one more element for the end. */
-  readonly checkStart: Int32Array;
-  readonly checks: Int32Array;
-  /** Values for {@link CHECK_VALUES}. */
-  readonly values: Int32Array;
-  /** Functions without a slot: pairs first, last and their line. Everything else is {@link unknownLine}. */
-  readonly ranges: readonly { readonly first: number; readonly last: number; readonly line: number }[];
-  readonly unknownLine: number;
   private readonly resolved = new Map<string, readonly (readonly Resolved[])[]>();
 
   constructor(options: AllowedOptions) {
-    this.resolver = new RuleResolver(options);
-    const lines = new LineBuilder();
-    this.unknownLine = lines.add([[UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]]);
-    for (const fn of this.resolver.functions) this.addFunction(fn, lines);
-    this.ranges = this.resolver.functionRanges.map(([first, last]) => {
-      const line = lines.add([this.resolver.resolve(first, 0)]);
-      this.fillSlots(first, last, line);
-      return { first, last, line };
-    });
-    const { reject, checkStart, checks, values } = lines.finish();
-    this.reject = reject;
-    this.checkStart = checkStart;
-    this.checks = checks;
-    this.values = values;
-  }
-
-  private addFunction(fn: number, lines: LineBuilder): void {
-    if (!hasSlot(fn)) throw new Error(`function ${fn.toString(16)} has no slot`);
-    const slot = slotOf(fn);
-    if (!this.resolver.indexed.has(fn)) {
-      this.base[slot] = lines.add([this.resolver.resolve(fn, 0)]);
-      return;
-    }
-    const count = this.resolver.lastIndex(fn) + 2;
-    this.base[slot] = lines.add(this.resolveAll(fn));
-    for (let index = 0; index < count; index++) lines.add([this.resolver.resolve(fn, index)]);
-    this.subleaves[slot] = count;
-  }
-
-  private fillSlots(first: number, last: number, line: number): void {
-    for (let slot = 0; slot < SLOT_COUNT; slot++) {
-      const fn = (((slot >>> 6) << 30) | (slot & 63)) >>> 0;
-      if (this.base[slot] === -1 && first <= fn && fn <= last) this.base[slot] = line;
-    }
-  }
-
-  /** The line that decides about an entry. */
-  lineOf(fn: number, index: number, significant: boolean): number {
-    if (!hasSlot(fn)) return this.rangeLine(fn);
-    const slot = slotOf(fn);
-    const base = this.base[slot]!;
-    if (base < 0) return this.unknownLine;
-    const count = this.subleaves[slot]!;
-    if (count === 0 || !significant) return base;
-    return base + 1 + (index < count ? index : count - 1);
-  }
-
-  /** The line of a function without a slot. */
-  rangeLine(fn: number): number {
-    for (const range of this.ranges) if (range.first <= fn && fn <= range.last) return range.line;
-    return this.unknownLine;
+    const resolver = new RuleResolver(options);
+    super(new ArraysBuilder(resolver).finish());
+    this.resolver = resolver;
   }
 
   /** The rules that an entry must satisfy: one set of four, or one for every sub-leaf that it answers. */
@@ -382,30 +329,72 @@ export class AllowedTable {
     const key = `${fn} ${subleaf}`;
     let rules = this.resolved.get(key);
     if (!rules) {
-      rules = one ? [this.resolver.resolve(fn, subleaf)] : this.resolveAll(fn);
+      rules = one ? [this.resolver.resolve(fn, subleaf)] : this.resolver.resolveAll(fn);
       if (hasSlot(fn)) this.resolved.set(key, rules);
     }
     return rules;
   }
-
-  /** The rules of every sub-leaf; a register that KVM overwrites in one of them is not judged in any. */
-  private resolveAll(fn: number): readonly (readonly Resolved[])[] {
-    const count = this.resolver.hasDefect('flagless-first-row') ? 1 : this.resolver.lastIndex(fn) + 2;
-    const sets = Array.from({ length: count }, (_, subleaf) => this.resolver.resolve(fn, subleaf));
-    const overwritten = REGISTERS.map((_, register) => sets.some((set) => set[register]!.row?.overwritten));
-    return sets.map((set) => set.map((rule, register) => (overwritten[register] ? { ...rule, ...IGNORED } : rule)));
-  }
 }
 
-/** Collects lines: the rules of one or several sub-leaves that an entry must satisfy all at once. */
-class LineBuilder {
+/** Flattens the rules of an overlay. */
+class ArraysBuilder {
+  private readonly resolver: RuleResolver;
+  private readonly base: Int32Array;
+  private readonly subleaves = new Int32Array(SLOT_COUNT);
   private readonly reject: number[] = [];
   private readonly checkStart: number[] = [0];
   private readonly checks: number[] = [];
   private readonly values: number[] = [];
+  private readonly unknownLine: number;
 
-  /** Adds a line; returns its number. */
-  add(sets: readonly (readonly Resolved[])[]): number {
+  constructor(resolver: RuleResolver) {
+    this.resolver = resolver;
+    this.unknownLine = this.addLine([[UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]]);
+    this.base = new Int32Array(SLOT_COUNT).fill(this.unknownLine);
+  }
+
+  finish(): RuleArrays {
+    const { resolver } = this;
+    const ranges = resolver.functionRanges.flatMap(([first, last]) => {
+      const line = this.addLine([resolver.resolve(first, 0)]);
+      this.fillSlots(first, last, line);
+      return [first, last, line];
+    });
+    for (const fn of resolver.functions) this.addFunction(fn);
+    return {
+      base: this.base,
+      subleaves: this.subleaves,
+      reject: Int32Array.from(this.reject),
+      checkStart: Int32Array.from(this.checkStart),
+      checks: Int32Array.from(this.checks),
+      values: Int32Array.from(this.values),
+      ranges: Uint32Array.from(ranges),
+      unknownLine: this.unknownLine,
+    };
+  }
+
+  private addFunction(fn: number): void {
+    if (!hasSlot(fn)) throw new Error(`function ${fn.toString(16)} has no slot`);
+    const slot = slotOf(fn);
+    if (!this.resolver.indexed.has(fn)) {
+      this.base[slot] = this.addLine([this.resolver.resolve(fn, 0)]);
+      return;
+    }
+    const count = this.resolver.lastIndex(fn) + 2;
+    this.base[slot] = this.addLine(this.resolver.resolveAll(fn));
+    for (let index = 0; index < count; index++) this.addLine([this.resolver.resolve(fn, index)]);
+    this.subleaves[slot] = count;
+  }
+
+  private fillSlots(first: number, last: number, line: number): void {
+    for (let slot = 0; slot < SLOT_COUNT; slot++) {
+      const fn = functionOf(slot);
+      if (this.base[slot] === this.unknownLine && first <= fn && fn <= last) this.base[slot] = line;
+    }
+  }
+
+  /** Adds the rules of one or several sub-leaves that an entry must satisfy all at once; returns the line's number. */
+  private addLine(sets: readonly (readonly Resolved[])[]): number {
     for (let register = 0; register < 4; register++) {
       let reject = 0;
       for (const set of sets) {
@@ -422,25 +411,17 @@ class LineBuilder {
   private addChecks(rule: Resolved, register: number): void {
     if (rule.kind === 'fixed') {
       const kind = rule.orZero ? CHECK_FIXED_OR_ZERO : CHECK_FIXED;
-      this.checks.push(kind, register, 0, -1, rule.value | 0, 0);
+      this.checks.push(kind, register, 0, -1, rule.value | 0, 0, 0);
     }
-    for (const { low, mask, limit, values } of rule.fields) {
+    for (const { low, mask, limit, values, host } of rule.fields) {
       if (values) {
-        this.checks.push(CHECK_VALUES, register, low, mask | 0, this.values.length, values.length);
+        const likely = values.includes(host) ? host : values.at(-1)!;
+        this.checks.push(CHECK_VALUES, register, low, mask | 0, this.values.length, values.length, likely);
         this.values.push(...values);
       } else if (limit < mask >>> low) {
-        this.checks.push(CHECK_FIELD, register, low, mask | 0, limit | 0, 0);
+        this.checks.push(CHECK_FIELD, register, low, mask | 0, limit | 0, 0, host | 0);
       }
     }
-  }
-
-  finish() {
-    return {
-      reject: Int32Array.from(this.reject),
-      checkStart: Int32Array.from(this.checkStart),
-      checks: Int32Array.from(this.checks),
-      values: Int32Array.from(this.values),
-    };
   }
 }
 

@@ -1,15 +1,18 @@
 import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../../cpuid/entry.js';
 import { EAX, EBX, ECX, EDX, ENTRY2_WORDS, FLAGS, FUNCTION, INDEX } from '../abi.js';
-import { KVM_CPUID_SIGNATURE, kvmSignatureBase } from '../pv.js';
+import { KVM_CPUID_SIGNATURE, KVM_SIGNATURE } from '../pv.js';
+import { NO_SLOT } from './rule-arrays.js';
+import type { RuleLines } from './rule-lines.js';
 import {
-  type AllowedTable,
-  CHECK_FIELD,
-  CHECK_FIXED,
-  CHECK_FIXED_OR_ZERO,
-  CHECK_WORDS,
-  hasSlot,
-  slotOf,
-} from './allowed-table.js';
+  ROW_WANT,
+  ROW_WORDS,
+  SCREEN_NIBBLES,
+  SCREEN_WORDS,
+  ScreenStore,
+  SLOT_ROW,
+  SLOT_SUBLEAVES,
+  SLOT_SUBLEAVES_SHIFT,
+} from './screen.js';
 
 /**
  * Verifies entries against the allowed values, in place. Allocates nothing.
@@ -18,68 +21,95 @@ import {
  * @param count number of entries
  * @returns the position of the first entry with a bit or value that is not allowed, or -1
  */
-export function firstRefused(allowed: AllowedTable, words: Uint32Array, count: number): number {
-  const end = count * ENTRY2_WORDS;
-  for (let at = 0; at < end; at += ENTRY2_WORDS) {
-    if (refusesEntry(allowed, words, at) && !isForeignSignatureLeaf(words[at + FUNCTION]!, words, count)) {
-      return at / ENTRY2_WORDS;
+export function firstRefused(rules: RuleLines, words: Uint32Array, count: number): number {
+  return firstRefusedAt(rules, words, 0, count);
+}
+
+/** {@link firstRefused} for entries that start at word `start`. */
+export function firstRefusedAt(rules: RuleLines, words: Uint32Array, start: number, count: number): number {
+  const screen = store.locate(rules.screen);
+  const end = start + count * ENTRY2_WORDS;
+  let foreign: boolean | null = null;
+  let at = nextSuspect(words, start, end, screen);
+  while (at < end) {
+    if (rules.refuses(words, at)) {
+      if (!isSignatureLeaf(words[at]!)) break;
+      foreign ??= isSignatureForeign(words, start, end);
+      if (!foreign) break;
     }
+    at = nextSuspect(words, at + ENTRY2_WORDS, end, screen);
   }
-  return -1;
+  return at < end ? (at - start) / ENTRY2_WORDS : -1;
 }
 
 /** Whether the entry at word `at` breaks a rule, taken by itself. */
-export function refusesEntry(allowed: AllowedTable, words: Uint32Array, at: number): boolean {
-  const { base, subleaves, reject, checkStart } = allowed;
-  const fn = words[at + FUNCTION]!;
-  let line: number;
-  if (hasSlot(fn)) {
-    const slot = slotOf(fn);
-    line = base[slot]!;
-    if (line < 0) line = allowed.unknownLine;
-    else if ((words[at + FLAGS]! & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) !== 0) {
-      const known = subleaves[slot]!;
-      const index = words[at + INDEX]!;
-      if (known !== 0) line += 1 + (index < known ? index : known - 1);
-    }
-  } else line = allowed.rangeLine(fn);
-  const from = line * 4;
-  const refused =
-    (words[at + EAX]! & reject[from]!) |
-    (words[at + EBX]! & reject[from + 1]!) |
-    (words[at + ECX]! & reject[from + 2]!) |
-    (words[at + EDX]! & reject[from + 3]!);
-  if (refused !== 0) return true;
-  return checkStart[line + 1] !== checkStart[line] && !passesChecks(allowed, line, words, at);
+export function refusesEntry(rules: RuleLines, words: Uint32Array, at: number): boolean {
+  return rules.refuses(words, at);
 }
 
-function passesChecks(allowed: AllowedTable, line: number, words: Uint32Array, at: number): boolean {
-  const { checks, values, checkStart } = allowed;
-  const end = checkStart[line + 1]! * CHECK_WORDS;
-  for (let check = checkStart[line]! * CHECK_WORDS; check < end; check += CHECK_WORDS) {
-    const value = words[at + EAX + checks[check + 1]!]!;
-    const operand = checks[check + 4]!;
-    switch (checks[check]) {
-      case CHECK_FIELD:
-        if ((value & checks[check + 3]!) >>> checks[check + 2]! > operand >>> 0) return false;
-        break;
-      case CHECK_FIXED:
-        if ((value | 0) !== operand) return false;
-        break;
-      case CHECK_FIXED_OR_ZERO:
-        if (value !== 0 && (value | 0) !== operand) return false;
-        break;
-      default:
-        if (!hasValue(values, operand, checks[check + 5]!, (value & checks[check + 3]!) >>> checks[check + 2]!))
-          return false;
-    }
+/** The screens of the portable kernel. The array is a constant of this module, which V8 compiles into the loop. */
+const SCREENS = 8;
+const STORE = new Int32Array(SCREENS * SCREEN_WORDS);
+const store = new ScreenStore(STORE, 0, SCREENS);
+
+const STORE_INDEX = SCREENS * SCREEN_WORDS - 1;
+
+// The loop's own copies: V8 compiles constants of this module into the code, imported ones it would read from memory.
+const ENTRY = ENTRY2_WORDS;
+const INDEX_AT = INDEX;
+const FLAGS_AT = FLAGS;
+const SIGNIFICANT = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+const A = EAX;
+const B = EBX;
+const C = ECX;
+const D = EDX;
+const SLOTLESS = NO_SLOT;
+const NIBBLES = SCREEN_NIBBLES;
+const ROW = SLOT_ROW;
+const COUNT_SHIFT = SLOT_SUBLEAVES_SHIFT;
+const COUNT = SLOT_SUBLEAVES;
+const ROW_SIZE = ROW_WORDS;
+const WANT = ROW_WANT;
+/** Indices of words are at most this: V8 then knows that sums of them do not overflow. */
+const WORD_INDEX = 0x3fff_ffff;
+
+/**
+ * The portable kernel: the first entry from word `from` on that does not pass the screen, or `end`. Two entries at a
+ * time, because V8 checks types and interrupts once in every round of a loop.
+ */
+function nextSuspect(words: Uint32Array, from: number, end: number, screen: number): number {
+  const first = screen & STORE_INDEX;
+  const last = end & WORD_INDEX;
+  let at = from & WORD_INDEX;
+  for (; at < last - ENTRY; at += 2 * ENTRY) {
+    const row = rowOf(words, at, first);
+    const next = rowOf(words, at + ENTRY, first);
+    if ((strays(words, at, row) | strays(words, at + ENTRY, next)) !== 0) break;
   }
-  return true;
+  for (; at < last; at += ENTRY) if (strays(words, at, rowOf(words, at, first)) !== 0) break;
+  return at;
 }
 
-function hasValue(values: Int32Array, from: number, count: number, value: number): boolean {
-  for (let i = from; i < from + count; i++) if (values[i] === value) return true;
-  return false;
+/** Where in the store the row of the entry at word `at` is. */
+function rowOf(words: Uint32Array, at: number, screen: number): number {
+  const fn = words[at]!;
+  // The low six bits of the function move up to right below its two uppermost: that is its slot.
+  const slot = STORE[screen + ((fn & SLOTLESS) === 0 ? ((fn << 24) + fn) >>> 24 : NIBBLES + (fn >>> 28))]!;
+  const row = screen + (slot & ROW);
+  if (slot >= 0 || (words[at + FLAGS_AT]! & SIGNIFICANT) === 0) return row;
+  const count = (slot >>> COUNT_SHIFT) & COUNT;
+  const index = words[at + INDEX_AT]!;
+  return row + (index < count ? (index & COUNT) + 1 : count) * ROW_SIZE;
+}
+
+/** The bits in which the registers of an entry differ from what a row wants; 0 when it passes. */
+function strays(words: Uint32Array, at: number, row: number): number {
+  return (
+    ((words[at + A]! & STORE[row]!) ^ STORE[row + WANT]!) |
+    ((words[at + B]! & STORE[row + 1]!) ^ STORE[row + WANT + 1]!) |
+    ((words[at + C]! & STORE[row + 2]!) ^ STORE[row + WANT + 2]!) |
+    ((words[at + D]! & STORE[row + 3]!) ^ STORE[row + WANT + 3]!)
+  );
 }
 
 /**
@@ -87,6 +117,20 @@ function hasValue(values: Int32Array, from: number, count: number, value: number
  * another interface (Hyper-V, Xen) and are not looked at (RFC patch 24). Asked only about entries that would be refused.
  */
 export function isForeignSignatureLeaf(fn: number, words: Uint32Array, count: number): boolean {
-  if (fn !== KVM_CPUID_SIGNATURE && fn !== KVM_CPUID_SIGNATURE + 1) return false;
-  return kvmSignatureBase(words, count) !== KVM_CPUID_SIGNATURE;
+  return isSignatureLeaf(fn) && isSignatureForeign(words, 0, count * ENTRY2_WORDS);
+}
+
+const isSignatureLeaf = (fn: number): boolean => fn === KVM_CPUID_SIGNATURE || fn === KVM_CPUID_SIGNATURE + 1;
+
+/** Whether the first entry of leaf 0x40000000 is not KVM's, or is not there. */
+function isSignatureForeign(words: Uint32Array, start: number, end: number): boolean {
+  for (let at = start; at < end; at += ENTRY2_WORDS) {
+    if (words[at + FUNCTION] !== KVM_CPUID_SIGNATURE) continue;
+    return (
+      words[at + EBX] !== KVM_SIGNATURE.ebx ||
+      words[at + ECX] !== KVM_SIGNATURE.ecx ||
+      words[at + EDX] !== KVM_SIGNATURE.edx
+    );
+  }
+  return true;
 }
