@@ -1,7 +1,7 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { readSources, SOURCE_ROOT, type Sources, withoutComments } from './support/sources.js';
 
 /** From low to high. A file imports from its own floor or from those below. */
 const FLOORS: readonly (readonly string[])[] = [
@@ -11,7 +11,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ['kvm'],
   ['vmx', 'svm', 'tdx'],
   ['api', 'index.ts'],
-  ['report', 'fuzz', 'scenarios', 'live'],
+  ['report', 'fuzz', 'scenarios', 'live', 'batch'],
   ['cli'],
 ];
 
@@ -35,20 +35,10 @@ const IMPURE_GLOBALS: readonly (readonly [name: string, pattern: RegExp])[] = [
   ['the console', /\bconsole\s*\./],
 ];
 
-/** Source files by their path below `src/`. */
-type Sources = Readonly<Record<string, string>>;
-
 const floorOf = (folder: string): number => FLOORS.findIndex((folders) => folders.includes(folder));
 
 /** The folder right below `src/`, or the file itself. */
 const folderOf = (path: string): string => path.split('/')[0]!;
-
-/** Source text without comments; strings stay. */
-function withoutComments(text: string): string {
-  const stringOrComment =
-    /("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)|\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/[^\n]*/g;
-  return text.replace(stringOrComment, (_, string: string | undefined) => string ?? ' ');
-}
 
 /** What a file imports: `import … from`, `export … from`, `import 'x'`, `import('x')`, `require('x')`. */
 function importsOf(text: string): string[] {
@@ -88,13 +78,6 @@ function impurities(path: string, text: string): string[] {
   return IMPURE_GLOBALS.filter(([, pattern]) => pattern.test(code)).map(([name]) => `${path}: uses ${name}`);
 }
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', 'src');
-
-function readSources(): Sources {
-  const files = readdirSync(ROOT, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.ts'));
-  return Object.fromEntries(files.map((path) => [path.replaceAll('\\', '/'), readFileSync(join(ROOT, path), 'utf8')]));
-}
-
 describe('the floors of src/', () => {
   const sources = readSources();
 
@@ -106,7 +89,7 @@ describe('the floors of src/', () => {
     const dangling = Object.entries(sources).flatMap(([path, text]) =>
       importsOf(text)
         .filter((target) => target.startsWith('.'))
-        .filter((target) => !existsSync(join(ROOT, dirname(path), target.replace(/\.js$/, '.ts'))))
+        .filter((target) => !existsSync(join(SOURCE_ROOT, dirname(path), target.replace(/\.js$/, '.ts'))))
         .map((target) => `${path}: ${target}`),
     );
     expect(dangling).toEqual([]);

@@ -19,7 +19,13 @@ function makeProgram(): Command {
     )
     .version(VERSION)
     .configureOutput({
-      outputError: (text, write) => write(text.replace(/\n+$/, '\n').replace(/^error: /, 'kvm-cpuid: ')),
+      outputError: (text, write) =>
+        write(
+          `${text
+            .trim()
+            .replace(/\s*\n\s*/g, ' ')
+            .replace(/^error: /, 'kvm-cpuid: ')}\n`,
+        ),
     })
     .exitOverride()
     .addHelpText('after', EXAMPLES);

@@ -11,6 +11,11 @@ const WRITE = 2;
 /** Where the arena starts: above the pages that `mmap_min_addr` keeps unmapped. */
 const ARENA_START = 0x1_0000;
 
+/** Memory that somebody else owns, such as a `WebAssembly.Memory`, and that is large enough for an arena. */
+export interface MemoryBlock {
+  readonly buffer: ArrayBufferLike;
+}
+
 /**
  * The address space of a process: one arena of bytes, mapped page by page. Everything outside, and every page that is
  * not mapped, faults as in the kernel's `copy_from_user()` and `copy_to_user()`.
@@ -20,13 +25,16 @@ export class UserMemory {
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly base = ARENA_START;
+  /** Whose first bytes the arena is; `null` if it has memory of its own. */
+  readonly block: MemoryBlock | null;
   private readonly pages: Uint8Array;
   private nextPage = 0;
 
   /** @param size bytes of address space; rounded up to whole pages */
-  constructor(size: number) {
+  constructor(size: number, block: MemoryBlock | null = null) {
     const pages = Math.ceil(size / PAGE_SIZE);
-    this.bytes = new Uint8Array(pages * PAGE_SIZE);
+    this.bytes = block ? new Uint8Array(block.buffer, 0, pages * PAGE_SIZE) : new Uint8Array(pages * PAGE_SIZE);
+    this.block = block;
     this.view = new DataView(this.bytes.buffer);
     this.pages = new Uint8Array(pages);
   }

@@ -13,7 +13,7 @@ import * as abi from '../../src/kvm/abi.js';
 import { errnoName } from '../../src/linux/errno.js';
 import type { OpenFile } from '../../src/linux/process.js';
 import type { Address } from '../../src/linux/user-memory.js';
-import { hostFor, hostNamed } from '../support/hosts.js';
+import { hostFor, hostNamed } from '../support/platforms.js';
 import { runs } from '../support/runs.js';
 import { wildEntry } from '../support/tables.js';
 

@@ -19,7 +19,7 @@ import { entryAt, putEntry } from '../../src/kvm/cpuid-table.js';
 import { errnoName } from '../../src/linux/errno.js';
 import type { OpenFile } from '../../src/linux/process.js';
 import type { Address } from '../../src/linux/user-memory.js';
-import { hostFor, hostNamed } from '../support/hosts.js';
+import { hostFor, hostNamed } from '../support/platforms.js';
 
 /**
  * The ioctls as a C program sees them: descriptors, addresses, bytes and errno. One row for each rule.

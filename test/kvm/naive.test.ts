@@ -17,7 +17,7 @@ import { allHosts, platformsOf } from '../support/hosts.js';
 import { mutate, random } from '../support/random-tables.js';
 
 // One recording is of a host on which kvm-amd does not load.
-const hosts = allHosts.filter((host) => platformsOf(host).length > 0);
+const hosts = allHosts().filter((host) => platformsOf(host).length > 0);
 const recorded = new Set(captureNames);
 
 /** How many tables the two verifiers are compared on. */

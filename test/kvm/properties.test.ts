@@ -18,22 +18,13 @@ import {
 } from '../../src/index.js';
 import { ENTRY2_WORDS } from '../../src/kvm/abi.js';
 import { putEntry } from '../../src/kvm/cpuid-table.js';
-import type { AllowedTable, Resolved } from '../../src/kvm/paranoid/allowed-table.js';
+import { AllowedTable, type Resolved } from '../../src/kvm/paranoid/allowed-table.js';
 import { Explainer } from '../../src/kvm/paranoid/findings.js';
 import { firstRefused } from '../../src/kvm/paranoid/verify.js';
 import { Guest, PERMISSIONS, setOnce } from '../support/guest.js';
-import {
-  allHosts,
-  captureHosts,
-  dumpHosts,
-  dumpsPresent,
-  hostFor,
-  hostNamed,
-  ownHosts,
-  type Platform,
-  platformsOf,
-} from '../support/hosts.js';
-import { runs } from '../support/runs.js';
+import { allHosts, captureHosts, dumpHosts, dumpsPresent, ownHosts } from '../support/hosts.js';
+import { hostFor, hostNamed, type Platform, platformsOf } from '../support/platforms.js';
+import { multiplier, runs } from '../support/runs.js';
 import { cook, isSignificant, type Recipe, recipe } from '../support/tables.js';
 
 /**
@@ -156,15 +147,17 @@ function complaintsOn(host: HostDescription, law: (place: Place) => string[]): s
 }
 
 const HOST_GROUPS: readonly (readonly [string, readonly HostDescription[]])[] = [
-  ['recorded hosts', captureHosts],
-  ['built-in hosts', ownHosts],
-  ['dumps of real hosts (../shared/dumps)', dumpHosts],
+  ['recorded hosts', captureHosts()],
+  ['built-in hosts', ownHosts()],
+  ['dumps of real hosts (../shared/dumps)', dumpHosts()],
 ];
 
 describe.each(HOST_GROUPS)('%s', (group, hosts) => {
   const skipped = group.startsWith('dumps') && !dumpsPresent;
   // An empty list would leave no trace in the report.
-  const named = skipped ? [['no dumps here', ownHosts[0]!] as const] : hosts.map((host) => [host.name, host] as const);
+  const named = skipped
+    ? [['no dumps here', ownHosts()[0]!] as const]
+    : hosts.map((host) => [host.name, host] as const);
 
   describe.skipIf(skipped)('a paranoid VM', () => {
     test.each(named)('%s: accepts what KVM reports, and its own table read back', (_, host) => {
@@ -179,7 +172,10 @@ describe.each(HOST_GROUPS)('%s', (group, hosts) => {
 
 // Any table ------------------------------------------------------------------------------------------------------------
 
-const platforms: readonly Platform[] = allHosts.flatMap(platformsOf);
+/** Every kind of VM of every host; when little time is given, one in eight of them, of all kinds. */
+const platforms: readonly Platform[] = allHosts()
+  .flatMap(platformsOf)
+  .filter((_, at) => at % (multiplier > 1 ? 1 : 8) === 0);
 
 /** A table, set on a VM of some platform by some process. */
 interface Case {
@@ -338,15 +334,51 @@ function isKvmAtItsBase(entries: readonly CpuidEntry2[]): boolean {
   return base?.ebx === 0x4b4d_564b && base.ecx === 0x564b_4d56 && base.edx === 0x4d;
 }
 
-/** What a table is refused for: position, register and bits, worked out rule by rule, without the compiled table. */
+/** The rules of one overlay, by function and sub-leaf. */
+interface Rules {
+  readonly indexed: ReadonlySet<number>;
+  resolve(fn: number, index: number): readonly Resolved[];
+}
+
+const rules = new WeakMap<KvmModule, Map<string, Rules>>();
+
+/** The rules of a place, apart from the table that its kernel compiled of them. */
+function rulesOf(place: Place): Rules {
+  const key = `${overlayOf(place)} ${place.options.guestPermissions}`;
+  const known = rules.get(place.module) ?? new Map<string, Rules>();
+  rules.set(place.module, known);
+  let found = known.get(key);
+  if (!found) {
+    found = remembered(new AllowedTable(place.module.allowedOptions(overlayOf(place), asking(place))).resolver);
+    known.set(key, found);
+  }
+  return found;
+}
+
+function remembered(resolver: Rules): Rules {
+  const known = new Map<string, readonly Resolved[]>();
+  return {
+    indexed: resolver.indexed,
+    resolve(fn, index) {
+      const key = `${fn} ${index}`;
+      const resolved = known.get(key) ?? resolver.resolve(fn, index);
+      known.set(key, resolved);
+      return resolved;
+    },
+  };
+}
+
+/** What a table is refused for: position, register and bits, worked out rule by rule. */
 function refusals(place: Place, entries: readonly CpuidEntry2[]): string[] {
-  const { resolver } = allowedOf(place);
+  const resolver = rulesOf(place);
   const ours = isKvmAtItsBase(entries);
   return entries.flatMap((entry, at) => {
     if (!ours && (entry.function === 0x4000_0000 || entry.function === 0x4000_0001)) return [];
     const everySubleaf = resolver.indexed.has(entry.function) && !isSignificant(entry);
     const sets = (everySubleaf ? SUBLEAVES : [entry.index]).map((index) => resolver.resolve(entry.function, index));
     return REGISTERS.flatMap((register, number) => {
+      // What KVM writes itself is not judged: who reads a table back and sets it again would be refused.
+      if (sets.some((set) => set[number]!.row?.overwritten)) return [];
       const bits = sets.reduce((all, set) => all | offendingBits(set[number]!, entry[register]), 0);
       return bits === 0 ? [] : [`${at} ${register} ${hex(bits)}`];
     });
@@ -408,16 +440,26 @@ function checkNearest(item: Case, policy: 'paranoid' | 'off'): void {
 
 describe('any table', () => {
   test('without the policy, the verdict is that of the three rules of mainline', () => {
-    forAnyTable(1500, (item) => {
+    forAnyTable(1000, (item) => {
       expect(mainline(item)).toBe(mainlineRules(tableOf(item), item.permission[1]));
     });
   });
 
   test('paranoid mode adds EINVAL where a value is not allowed, and changes nothing else', () => {
-    forAnyTable(1500, (item) => {
+    forAnyTable(1000, (item) => {
       const entries = tableOf(item);
       const refused = entries.length <= 256 && refusals(placeOf(item), entries).length > 0;
       expect(paranoid(item, entries)).toBe(refused ? 'EINVAL' : mainlineRules(entries, item.permission[1]));
+    });
+  });
+
+  test('verified behind the checks of mainline, the same tables are refused, and mainline says why first', () => {
+    forAnyTable(400, (item) => {
+      const entries = tableOf(item);
+      const rules = mainlineRules(entries, item.permission[1]);
+      const separate = paranoid(item, entries);
+      const combined = verdictOf(item.platform.kvm('paranoid', 'combined'), item, entries);
+      expect(combined).toBe(rules === 'OK' ? separate : rules);
     });
   });
 
@@ -507,13 +549,17 @@ function flaglessFailures(place: Place, entries: readonly CpuidEntry2[]): string
   const allowed = allowedOf(place);
   const indexed = kvmIndexedFunctions(place.module.kernel.inputs.kernel);
   const isRefused = (entry: CpuidEntry2) => firstRefused(allowed, wordsOf([entry]), 1) >= 0;
-  return entries
-    .filter((entry) => indexed.has(entry.function))
-    .flatMap((entry) => {
-      const whole = isRefused({ ...entry, flags: 0 });
-      const parts = SUBLEAVES.filter((index) => isRefused({ ...entry, flags: 1, index }));
-      return whole === parts.length > 0 ? [] : [`${formatEntry(entry)}: refused ${whole}, as sub-leaf ${parts}`];
-    });
+  return (
+    entries
+      .filter((entry) => indexed.has(entry.function))
+      // EBX of 0DH is KVM's own in sub-leaves 0 and 1, and is not judged where it answers for those.
+      .map((entry) => (entry.function === 0xd ? { ...entry, ebx: 0 } : entry))
+      .flatMap((entry) => {
+        const whole = isRefused({ ...entry, flags: 0 });
+        const parts = SUBLEAVES.filter((index) => isRefused({ ...entry, flags: 1, index }));
+        return whole === parts.length > 0 ? [] : [`${formatEntry(entry)}: refused ${whole}, as sub-leaf ${parts}`];
+      })
+  );
 }
 
 // Do the laws bite? ----------------------------------------------------------------------------------------------------
@@ -526,12 +572,15 @@ describe('the laws bite', () => {
     options: {},
   });
 
-  /** Breaks the allowed values of a VM: allows or forbids one bit. */
-  function withRule(fn: number, index: number, register: number, change: (reject: number) => number): Place {
+  /** A kernel whose compiled rules are those of other capabilities than it has. */
+  function compiledWith(name: string, present: boolean): Place {
     const place = broken();
-    const allowed = allowedOf(place);
-    const at = allowed.lineOf(fn, index, true) * 4 + register;
-    allowed.reject[at] = change(allowed.reject[at]!);
+    const options = place.module.allowedOptions('DEFAULT', asking(place));
+    const words = options.caps.words.slice();
+    const { word, mask } = featureNamed(name);
+    words[word.id] = present ? words[word.id]! | mask : words[word.id]! & ~mask;
+    const table = new AllowedTable({ ...options, caps: { ...options.caps, words } });
+    place.module.allowed = () => table;
     return place;
   }
 
@@ -543,9 +592,8 @@ describe('the laws bite', () => {
     expect(flaglessFailures(broken(), [{ ...WAITPKG, ecx: 0x40_0000 }])).toEqual([]);
   });
 
-  test('an allowed table that forgot AVX2 fails the round trip', () => {
-    const place = withRule(7, 0, 1, (reject) => reject | (1 << 5));
-    expect(roundTripFailures(place)).toContain('KVM_GET_SUPPORTED_CPUID is refused with EINVAL');
+  test('compiled rules that forgot AVX2 fail the round trip', () => {
+    expect(roundTripFailures(compiledWith('AVX2', false))).toContain('KVM_GET_SUPPORTED_CPUID is refused with EINVAL');
   });
 
   test('an overlay that lost a feature after it was reported fails the round trip', () => {
@@ -564,11 +612,12 @@ describe('the laws bite', () => {
     expect(freeBits(place)).toEqual(['7.0.ecx allows 20000000']);
   });
 
-  test('a hot loop that lets a bit pass has too few findings', () => {
-    const tsc = withRule(0x8000_0007, 0, 3, () => 0);
-    const entry = { function: 0x8000_0007, index: 0, flags: 0, eax: 0, ebx: 0, ecx: 0, edx: 1 };
-    expect(() => checkFindings(broken(), [entry])).not.toThrow();
-    expect(() => checkFindings(tsc, [entry])).toThrow('0 edx 1');
+  test('compiled rules that let a bit pass give too few findings, those that forgot one too many', () => {
+    const fred = { function: 7, index: 1, flags: 1, eax: 1 << 17, ebx: 0, ecx: 0, edx: 0 };
+    const avx2 = { function: 7, index: 0, flags: 1, eax: 0, ebx: 1 << 5, ecx: 0, edx: 0 };
+    expect(() => checkFindings(broken(), [fred, avx2])).not.toThrow();
+    expect(() => checkFindings(compiledWith('FRED', true), [fred])).toThrow('0 eax 20000');
+    expect(() => checkFindings(compiledWith('AVX2', false), [avx2])).toThrow('0 ebx 20');
   });
 
   test('the defect emulated-index-blind leaves a free bit: RDPID in 7.1.ECX', () => {

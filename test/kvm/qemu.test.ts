@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { Checker, type CpuidEntry2, type Reason, readPayload } from '../../src/index.js';
 import { Guest, PERMISSIONS, setOnce } from '../support/guest.js';
-import { hostNamed, platformsOf } from '../support/hosts.js';
+import { hostNamed, platformsOf } from '../support/platforms.js';
 
 /**
  * The tables that a real QEMU builds for its CPU models when the host seems to have everything, and what a real Linux

@@ -17,7 +17,7 @@ import {
 import { FACT_ROWS, type FactRow } from '../../src/linux/fact-rows.js';
 import { PARAMETER_ROWS, parameterRows, parseParameter } from '../../src/linux/module-parameters.js';
 import { HOST_DIALECT, hasFlag, isFact, signature, vendorString } from '../../src/linux/scope.js';
-import { hostNamed } from '../support/hosts.js';
+import { hostNamed } from '../support/platforms.js';
 
 const INTEL = hostNamed('sapphire-rapids');
 const AMD = hostNamed('genoa');
@@ -92,6 +92,12 @@ describe('rows', () => {
 });
 
 describe('dependencies', () => {
+  /** Flags that boot sets when it finds another. */
+  const DERIVED = [
+    ['PKU', 'OSPKE'],
+    ['XMM2', 'LFENCE_RDTSC'],
+  ] as const;
+
   const closureOf = (name: string, line: KernelLine): Set<string> => {
     const reached = new Set([name]);
     for (const item of reached) {
@@ -142,9 +148,8 @@ describe('dependencies', () => {
   ])('%s clears %s and exactly what depends on it', (cmdline, flag) => {
     for (const kernel of ['6.1', '7.3'] as const) {
       const before = boot(INTEL, { kernel }).flags;
-      // OSPKE is set from PKU late in boot.
       const dependents = closureOf(flag, kernel);
-      if (dependents.has('PKU')) dependents.add('OSPKE');
+      for (const [from, derived] of DERIVED) if (dependents.has(from)) dependents.add(derived);
       const expected = [...dependents].filter((name) => before.has(name)).sort();
       expect(effect(INTEL, { cmdline }, kernel)).toEqual({ gone: expected, added: [] });
     }

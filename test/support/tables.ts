@@ -6,6 +6,7 @@ import { kvmIndexedFunctions } from '../../src/cpuid/indexed.js';
 export type Mutation =
   | { readonly op: 'flip'; readonly at: number; readonly register: Register; readonly bit: number }
   | { readonly op: 'write'; readonly at: number; readonly register: Register; readonly value: number }
+  | { readonly op: 'nudge'; readonly at: number; readonly register: Register; readonly by: number }
   | { readonly op: 'flags'; readonly at: number; readonly flags: number }
   | { readonly op: 'index'; readonly at: number; readonly index: number }
   | { readonly op: 'duplicate'; readonly at: number; readonly to: number; readonly bit: number }
@@ -21,6 +22,9 @@ const position = fc.nat(299);
 const bit = fc.nat(31);
 const index = fc.oneof(fc.nat(3), fc.nat(70), fc.constantFrom(0x7fff_ffff, 0x8000_0000, 0xffff_ffff), u32);
 const flags = fc.oneof(fc.constantFrom(0, 1, 2, 4, 7), u32);
+
+/** One up or down in the first, second, third or fourth byte: the edges of fields. */
+const nudge = fc.constantFrom(1, 1 << 8, 1 << 16, 1 << 24, -1, -(1 << 8), -(1 << 16), -(1 << 24));
 
 function powerOfTwo(exponent: number): number {
   return (1 << exponent) >>> 0;
@@ -57,6 +61,7 @@ const oddSubleaf: Arbitrary<CpuidEntry2> = fc
 export const mutation: Arbitrary<Mutation> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ op: fc.constant('flip' as const), at: position, register, bit }) },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('write' as const), at: position, register, value: word }) },
+  { weight: 2, arbitrary: fc.record({ op: fc.constant('nudge' as const), at: position, register, by: nudge }) },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('flags' as const), at: position, flags }) },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('index' as const), at: position, index }) },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('duplicate' as const), at: position, to: position, bit }) },
@@ -92,6 +97,8 @@ export function mutate(entries: readonly CpuidEntry2[], change: Mutation): Cpuid
       return entries.with(at, { ...entry, [change.register]: (entry[change.register] ^ (1 << change.bit)) >>> 0 });
     case 'write':
       return entries.with(at, { ...entry, [change.register]: change.value });
+    case 'nudge':
+      return entries.with(at, { ...entry, [change.register]: (entry[change.register] + change.by) >>> 0 });
     case 'flags':
       return entries.with(at, { ...entry, flags: change.flags });
     case 'index':

@@ -1,16 +1,37 @@
 import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../../cpuid/entry.js';
-import { EAX, EBX, ECX, EDX, FLAGS, FUNCTION, INDEX } from '../abi.js';
+import { EAX, EBX, ECX, EDX, FLAGS, INDEX } from '../abi.js';
 import {
   CHECK,
   CHECK_FIELD,
   CHECK_FIXED,
   CHECK_FIXED_OR_ZERO,
   CHECK_WORDS,
-  hasSlot,
+  NO_SLOT,
   type RuleArrays,
   slotOf,
 } from './rule-arrays.js';
 import { buildScreen, type Screen } from './screen.js';
+
+// Copies of constants for the code that runs in hot loops: V8 compiles those of this module into it, imported ones it
+// would read from memory.
+const CHECK_SIZE = CHECK_WORDS;
+const KIND = CHECK.kind;
+const REGISTER = CHECK.register;
+const SHIFT = CHECK.shift;
+const MASK = CHECK.mask;
+const OPERAND = CHECK.operand;
+const LENGTH = CHECK.length;
+const FIELD = CHECK_FIELD;
+const FIXED = CHECK_FIXED;
+const FIXED_OR_ZERO = CHECK_FIXED_OR_ZERO;
+const A = EAX;
+const B = EBX;
+const C = ECX;
+const D = EDX;
+const INDEX_AT = INDEX;
+const FLAGS_AT = FLAGS;
+const SIGNIFICANT = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+const SLOTLESS = NO_SLOT;
 
 /** The rules of one overlay, ready to be applied to entries in the words that userspace wrote. */
 export class RuleLines implements RuleArrays {
@@ -49,7 +70,7 @@ export class RuleLines implements RuleArrays {
 
   /** The line that decides about an entry. */
   lineOf(fn: number, index: number, significant: boolean): number {
-    if (!hasSlot(fn)) return this.rangeLine(fn);
+    if ((fn & SLOTLESS) !== 0) return this.rangeLine(fn);
     const slot = slotOf(fn);
     const base = this.base[slot]!;
     const count = this.subleaves[slot]!;
@@ -66,19 +87,18 @@ export class RuleLines implements RuleArrays {
 
   /** Whether the entry at word `at` breaks a rule, taken by itself. Exact; allocates nothing. */
   refuses(words: Uint32Array, at: number): boolean {
-    const significant = (words[at + FLAGS]! & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) !== 0;
-    const line = this.lineOf(words[at + FUNCTION]!, words[at + INDEX]!, significant);
+    const line = this.lineOf(words[at]!, words[at + INDEX_AT]!, (words[at + FLAGS_AT]! & SIGNIFICANT) !== 0);
     const { reject, checks, checkStart } = this;
     const first = line * 4;
     const refused =
-      (words[at + EAX]! & reject[first]!) |
-      (words[at + EBX]! & reject[first + 1]!) |
-      (words[at + ECX]! & reject[first + 2]!) |
-      (words[at + EDX]! & reject[first + 3]!);
+      (words[at + A]! & reject[first]!) |
+      (words[at + B]! & reject[first + 1]!) |
+      (words[at + C]! & reject[first + 2]!) |
+      (words[at + D]! & reject[first + 3]!);
     if (refused !== 0) return true;
-    const end = checkStart[line + 1]! * CHECK_WORDS;
-    for (let check = checkStart[line]! * CHECK_WORDS; check < end; check += CHECK_WORDS) {
-      if (!this.passes(check, words[at + EAX + checks[check + CHECK.register]!]!)) return true;
+    const end = checkStart[line + 1]! * CHECK_SIZE;
+    for (let check = checkStart[line]! * CHECK_SIZE; check < end; check += CHECK_SIZE) {
+      if (!this.passes(check, words[at + A + checks[check + REGISTER]!]!)) return true;
     }
     return false;
   }
@@ -86,32 +106,31 @@ export class RuleLines implements RuleArrays {
   /** Whether a line allows a value in one register. */
   allows(line: number, register: number, value: number): boolean {
     if ((value & this.reject[line * 4 + register]!) !== 0) return false;
-    const end = this.checkStart[line + 1]! * CHECK_WORDS;
-    for (let check = this.checkStart[line]! * CHECK_WORDS; check < end; check += CHECK_WORDS) {
-      if (this.checks[check + CHECK.register] === register && !this.passes(check, value)) return false;
+    const end = this.checkStart[line + 1]! * CHECK_SIZE;
+    for (let check = this.checkStart[line]! * CHECK_SIZE; check < end; check += CHECK_SIZE) {
+      if (this.checks[check + REGISTER] === register && !this.passes(check, value)) return false;
     }
     return true;
   }
 
   private passes(check: number, value: number): boolean {
     const { checks } = this;
-    const operand = checks[check + CHECK.operand]!;
-    switch (checks[check + CHECK.kind]) {
-      case CHECK_FIELD:
-        return (value & checks[check + CHECK.mask]!) >>> checks[check + CHECK.shift]! <= operand >>> 0;
-      case CHECK_FIXED:
+    const operand = checks[check + OPERAND]!;
+    const field = (value & checks[check + MASK]!) >>> checks[check + SHIFT]!;
+    switch (checks[check + KIND]) {
+      case FIELD:
+        return field <= operand >>> 0;
+      case FIXED:
         return (value | 0) === operand;
-      case CHECK_FIXED_OR_ZERO:
+      case FIXED_OR_ZERO:
         return value === 0 || (value | 0) === operand;
       default:
-        return this.lists(check, (value & checks[check + CHECK.mask]!) >>> checks[check + CHECK.shift]!);
+        return this.lists(operand, checks[check + LENGTH]!, field);
     }
   }
 
-  private lists(check: number, value: number): boolean {
-    const first = this.checks[check + CHECK.operand]!;
-    const end = first + this.checks[check + CHECK.length]!;
-    for (let i = first; i < end; i++) if (this.values[i] === value) return true;
+  private lists(first: number, length: number, value: number): boolean {
+    for (let i = first; i < first + length; i++) if (this.values[i] === value) return true;
     return false;
   }
 }

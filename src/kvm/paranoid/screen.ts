@@ -2,26 +2,27 @@ import { CHECK, CHECK_FIELD, CHECK_VALUES, CHECK_WORDS, functionOf, SLOT_COUNT }
 import type { RuleLines } from './rule-lines.js';
 
 /**
- * A screen is the rules in the form that hot loops can apply with one comparison to a whole entry:
+ * A screen is the rules in a form that hot loops can apply without branches. Whatever passes it is allowed; what does
+ * not is a *suspect*, about which {@link RuleLines} knows more. An entry gets two looks:
  *
- *     (register & check) === want        for each of the four registers
+ * 1. `(register & check) === want` in each register. Masks, ignored, zero and fixed registers are of that form. For a
+ *    limit, a list of values and "fixed or zero" it is the largest set of that form that the rule allows and in which
+ *    the host's own value is, so that the second look is rarely needed.
+ * 2. The same with limits as they are: a field is too large exactly if `register + add` carries out of its uppermost
+ *    bit, where `add` holds what the limit falls short of all ones. One addition serves all fields of a register: no
+ *    carry runs into another field unless one was too large already.
  *
- * Masks, ignored, zero and fixed registers are of that form by nature. A limit or a list of values is not: its row lets
- * pass the largest set of that form which holds what the host itself has and nothing that the rule refuses. So whatever
- * passes the screen is allowed, and most of what is allowed passes. What does not is a *suspect*; {@link RuleLines}
- * knows.
- *
- * Layout, in words: one word for each slot, one for each sixteenth of the functions without a slot, then the rows. A row
- * is `check` of the four registers and `want` of the four registers.
+ * Layout, in words: one word for each slot, one for each sixteenth of the functions without a slot, then rows. The fields
+ * of a row are {@link ROW}, four registers each.
  */
 export type Screen = Int32Array;
 
+export const ROW = { check: 0, want: 4, secondCheck: 8, secondWant: 12, add: 16, top: 20 } as const;
+export const ROW_WORDS = 24;
+
 /** Where the words of functions without a slot are: 16 of them, by the function's uppermost four bits. */
-export const SCREEN_NIBBLES = SLOT_COUNT;
-const SCREEN_ROWS = SCREEN_NIBBLES + 16;
-export const ROW_WORDS = 8;
-/** Where in a row the wanted bits are. */
-export const ROW_WANT = 4;
+export const SCREEN_SLOTLESS = SLOT_COUNT;
+const SCREEN_ROWS = SCREEN_SLOTLESS + 16;
 
 /** In a slot's word: the function's first row, in words from the start of the screen. */
 export const SLOT_ROW = 0xffff;
@@ -31,22 +32,16 @@ export const SLOT_ROW = 0xffff;
  */
 export const SLOT_SUBLEAVES_SHIFT = 24;
 export const SLOT_SUBLEAVES = 0x7f;
+const SLOT_INDEXED = 0x80;
 
 /** No screen is longer, in words. */
 export const SCREEN_WORDS = 1 << 14;
 
-/** A row that nothing passes: it wants a bit that it does not look at. */
-const SUSPECT = { check: 0, want: 1 } as const;
-const SUSPECT_ROW: readonly number[] = [0, 0, 0, 0, 1, 1, 1, 1];
-
 /** Makes the screen of a set of rules. */
 export function buildScreen(rules: RuleLines): Screen {
   const builder = new ScreenBuilder(rules);
-  for (let slot = 0; slot < SLOT_COUNT; slot++) {
-    const line = rules.lineOf(functionOf(slot), 0, false);
-    builder.put(slot, line, rules.subleaves[slot]!);
-  }
-  for (let nibble = 0; nibble < 16; nibble++) builder.putRange(SCREEN_NIBBLES + nibble, nibble);
+  for (let slot = 0; slot < SLOT_COUNT; slot++) builder.putFunction(slot);
+  for (let digit = 0; digit < 16; digit++) builder.putSlotless(digit);
   return builder.finish();
 }
 
@@ -61,30 +56,30 @@ class ScreenBuilder {
     this.rules = rules;
   }
 
-  /** A function whose lines are `line` and the `subleaves` that follow it. */
-  put(slot: number, line: number, subleaves: number): void {
-    const rows = Array.from({ length: subleaves + 1 }, (_, i) => this.rowOf(line + i));
-    const alike = rows.every((row) => row.join() === rows[0]!.join());
-    if (alike) this.slots[slot] = this.place([rows[0]!]);
-    else this.slots[slot] = this.place(rows) | ((subleaves | 0x80) << SLOT_SUBLEAVES_SHIFT);
+  putFunction(slot: number): void {
+    const line = this.rules.lineOf(functionOf(slot), 0, false);
+    const count = this.rules.subleaves[slot]!;
+    const [any, ...subleaves] = Array.from({ length: count + 1 }, (_, i) => rowOf(this.rules, line + i));
+    while (subleaves.length > 1 && isAlike(subleaves.at(-1)!, subleaves.at(-2)!)) subleaves.pop();
+    if (subleaves.every((row) => isAlike(row, any!))) this.slots[slot] = this.place([any!]);
+    else {
+      const indexed = (subleaves.length | SLOT_INDEXED) << SLOT_SUBLEAVES_SHIFT;
+      this.slots[slot] = this.place([any!, ...subleaves]) | indexed;
+    }
   }
 
-  /** The functions without a slot that start with a hexadecimal digit: one row if one line decides about all of them. */
-  putRange(slot: number, digit: number): void {
-    const { ranges, unknownLine } = this.rules;
+  /** The functions without a slot that start with a hexadecimal digit: one row, if the same holds for all of them. */
+  putSlotless(digit: number): void {
+    const { ranges } = this.rules;
     const first = ((digit << 28) | 0x40) >>> 0;
     const last = ((digit << 28) | 0x0fff_ffff) >>> 0;
+    // The rules can change only where a range starts and behind its end.
     const edges = [first];
     for (let i = 0; i < ranges.length; i += 3) edges.push(ranges[i]!, ranges[i + 1]! + 1);
-    const lines = new Set(edges.filter((fn) => first <= fn && fn <= last).map((fn) => this.rules.rangeLine(fn)));
-    const rows = [...lines].map((line) => this.rowOf(line));
-    const alike = rows.every((row) => row.join() === rows[0]!.join());
-    this.slots[slot] = this.place([alike ? this.rowOf([...lines][0] ?? unknownLine) : SUSPECT_ROW]);
-  }
-
-  private rowOf(line: number): number[] {
-    const pairs = [0, 1, 2, 3].map((register) => screenRegister(this.rules, line, register));
-    return [...pairs.map(({ check }) => check), ...pairs.map(({ want }) => want)];
+    const inside = edges.filter((fn) => first <= fn && fn <= last);
+    const [row, ...others] = inside.map((fn) => rowOf(this.rules, this.rules.rangeLine(fn)));
+    const alike = others.every((other) => isAlike(other, row!));
+    this.slots[SCREEN_SLOTLESS + digit] = this.place([alike ? row! : SUSPECT_ROW]);
   }
 
   private place(rows: readonly (readonly number[])[]): number {
@@ -100,8 +95,7 @@ class ScreenBuilder {
 
   finish(): Screen {
     const length = SCREEN_ROWS + this.rows.length;
-    if (length > SCREEN_WORDS)
-      throw new RangeError(`the rules need a screen of ${length} words, more than ${SCREEN_WORDS}`);
+    if (length > SCREEN_WORDS) throw new RangeError(`a screen of ${length} words; there is room for ${SCREEN_WORDS}`);
     const screen = new Int32Array(length);
     screen.set(this.slots);
     screen.set(this.rows, SCREEN_ROWS);
@@ -109,33 +103,71 @@ class ScreenBuilder {
   }
 }
 
-/** The bits of one register that a row looks at, and what they must be. */
-function screenRegister(
-  rules: RuleLines,
-  line: number,
-  register: number,
-): { readonly check: number; readonly want: number } {
+const isAlike = (row: readonly number[], other: readonly number[]): boolean =>
+  row.every((word, i) => word === other[i]);
+
+/** What passes a look at one register. */
+interface Look {
+  readonly check: number;
+  readonly want: number;
+  readonly add: number;
+  readonly top: number;
+}
+
+/** Nothing passes: it wants a bit that it does not look at. */
+const SUSPECT: Look = { check: 0, want: 1, add: 0, top: 0 };
+
+function rowOf(rules: RuleLines, line: number): number[] {
+  const registers = [0, 1, 2, 3];
+  const first = registers.map((register) => lookAt(rules, line, register, false));
+  const second = registers.map((register) => lookAt(rules, line, register, true));
+  return layOut(first, second);
+}
+
+const layOut = (first: readonly Look[], second: readonly Look[]): number[] => [
+  ...first.map(({ check }) => check),
+  ...first.map(({ want }) => want),
+  ...second.map(({ check }) => check),
+  ...second.map(({ want }) => want),
+  ...second.map(({ add }) => add),
+  ...second.map(({ top }) => top),
+];
+
+const SUSPECT_ROW: readonly number[] = layOut(Array(4).fill(SUSPECT), Array(4).fill(SUSPECT));
+
+/** @param exactly whether limits are looked at as they are, where fields do not overlap */
+function lookAt(rules: RuleLines, line: number, register: number, exactly: boolean): Look {
   const { reject, checks, checkStart } = rules;
-  let check = reject[line * 4 + register]!;
-  let listed = 0;
+  const look = { check: reject[line * 4 + register]!, add: 0, top: 0 };
   const fixed: number[] = [];
+  let fields = 0;
+  let lists = 0;
+  let listed = 0;
   for (let i = checkStart[line]!; i < checkStart[line + 1]!; i++) {
     const word = (name: keyof typeof CHECK) => checks[i * CHECK_WORDS + CHECK[name]]!;
     if (word('register') !== register) continue;
+    const mask = word('mask');
+    const shift = word('shift');
     if (word('kind') === CHECK_FIELD) {
-      const free = freeBits(word('operand') >>> 0, word('likely') >>> 0);
-      check |= word('mask') & ~(free << word('shift'));
+      if (exactly && (fields & mask) === 0) {
+        look.add |= ((mask >>> shift) - (word('operand') >>> 0)) << shift;
+        look.top |= 1 << (31 - Math.clz32(mask));
+      } else {
+        look.check |= mask & ~(freeBits(word('operand') >>> 0, word('likely') >>> 0) << shift);
+      }
+      fields |= mask;
     } else if (word('kind') === CHECK_VALUES) {
-      check |= word('mask');
-      listed |= word('likely') << word('shift');
+      look.check |= mask;
+      listed |= word('likely') << shift;
+      lists |= mask;
     } else {
-      check = -1;
+      look.check = -1;
       fixed.push(word('operand'));
     }
   }
-  // Of all that passes, the value with all its free bits set is the largest in every field: if it is allowed, all are.
-  const want = [...fixed, listed, 0].find((candidate) => rules.allows(line, register, (candidate | ~check) >>> 0));
-  return want === undefined ? SUSPECT : { check, want };
+  // A limit allows whatever it looks at, and so do masks. The bits that are wanted must be allowed too, all by themselves.
+  const want = [...fixed, listed, 0].find((candidate) => rules.allows(line, register, candidate >>> 0));
+  return want === undefined || (lists & fields) !== 0 ? SUSPECT : { ...look, want };
 }
 
 /**

@@ -4,9 +4,9 @@ import { KVM_CPUID_SIGNATURE, KVM_SIGNATURE } from '../pv.js';
 import { NO_SLOT } from './rule-arrays.js';
 import type { RuleLines } from './rule-lines.js';
 import {
-  ROW_WANT,
+  ROW,
   ROW_WORDS,
-  SCREEN_NIBBLES,
+  SCREEN_SLOTLESS,
   SCREEN_WORDS,
   ScreenStore,
   SLOT_ROW,
@@ -63,13 +63,17 @@ const A = EAX;
 const B = EBX;
 const C = ECX;
 const D = EDX;
-const SLOTLESS = NO_SLOT;
-const NIBBLES = SCREEN_NIBBLES;
-const ROW = SLOT_ROW;
+const NONE = NO_SLOT;
+const SLOTLESS = SCREEN_SLOTLESS;
+const ROW_AT = SLOT_ROW;
 const COUNT_SHIFT = SLOT_SUBLEAVES_SHIFT;
 const COUNT = SLOT_SUBLEAVES;
 const ROW_SIZE = ROW_WORDS;
-const WANT = ROW_WANT;
+const WANT = ROW.want;
+const CHECK2 = ROW.secondCheck;
+const WANT2 = ROW.secondWant;
+const ADD = ROW.add;
+const TOP = ROW.top;
 /** Indices of words are at most this: V8 then knows that sums of them do not overflow. */
 const WORD_INDEX = 0x3fff_ffff;
 
@@ -84,9 +88,10 @@ function nextSuspect(words: Uint32Array, from: number, end: number, screen: numb
   for (; at < last - ENTRY; at += 2 * ENTRY) {
     const row = rowOf(words, at, first);
     const next = rowOf(words, at + ENTRY, first);
-    if ((strays(words, at, row) | strays(words, at + ENTRY, next)) !== 0) break;
+    if ((strays(words, at, row) | strays(words, at + ENTRY, next)) === 0) continue;
+    if ((straysAgain(words, at, row) | straysAgain(words, at + ENTRY, next)) !== 0) break;
   }
-  for (; at < last; at += ENTRY) if (strays(words, at, rowOf(words, at, first)) !== 0) break;
+  for (; at < last; at += ENTRY) if (straysAgain(words, at, rowOf(words, at, first)) !== 0) break;
   return at;
 }
 
@@ -94,15 +99,15 @@ function nextSuspect(words: Uint32Array, from: number, end: number, screen: numb
 function rowOf(words: Uint32Array, at: number, screen: number): number {
   const fn = words[at]!;
   // The low six bits of the function move up to right below its two uppermost: that is its slot.
-  const slot = STORE[screen + ((fn & SLOTLESS) === 0 ? ((fn << 24) + fn) >>> 24 : NIBBLES + (fn >>> 28))]!;
-  const row = screen + (slot & ROW);
+  const slot = STORE[screen + ((fn & NONE) === 0 ? ((fn << 24) + fn) >>> 24 : SLOTLESS + (fn >>> 28))]!;
+  const row = screen + (slot & ROW_AT);
   if (slot >= 0 || (words[at + FLAGS_AT]! & SIGNIFICANT) === 0) return row;
   const count = (slot >>> COUNT_SHIFT) & COUNT;
   const index = words[at + INDEX_AT]!;
   return row + (index < count ? (index & COUNT) + 1 : count) * ROW_SIZE;
 }
 
-/** The bits in which the registers of an entry differ from what a row wants; 0 when it passes. */
+/** The first look at an entry: the bits in which its registers are not what the row wants; 0 when it passes. */
 function strays(words: Uint32Array, at: number, row: number): number {
   return (
     ((words[at + A]! & STORE[row]!) ^ STORE[row + WANT]!) |
@@ -110,6 +115,22 @@ function strays(words: Uint32Array, at: number, row: number): number {
     ((words[at + C]! & STORE[row + 2]!) ^ STORE[row + WANT + 2]!) |
     ((words[at + D]! & STORE[row + 3]!) ^ STORE[row + WANT + 3]!)
   );
+}
+
+/** The second look. It passes whatever the first does. */
+function straysAgain(words: Uint32Array, at: number, row: number): number {
+  return (
+    registerStrays(words[at + A]!, row) |
+    registerStrays(words[at + B]!, row + 1) |
+    registerStrays(words[at + C]!, row + 2) |
+    registerStrays(words[at + D]!, row + 3)
+  );
+}
+
+function registerStrays(value: number, row: number): number {
+  const add = STORE[row + ADD]!;
+  const carries = (value & add) | ((value | add) & ~(value + add));
+  return ((value & STORE[row + CHECK2]!) ^ STORE[row + WANT2]!) | (carries & STORE[row + TOP]!);
 }
 
 /**
@@ -120,10 +141,11 @@ export function isForeignSignatureLeaf(fn: number, words: Uint32Array, count: nu
   return isSignatureLeaf(fn) && isSignatureForeign(words, 0, count * ENTRY2_WORDS);
 }
 
-const isSignatureLeaf = (fn: number): boolean => fn === KVM_CPUID_SIGNATURE || fn === KVM_CPUID_SIGNATURE + 1;
+/** Whether a function is one of KVM's two, at the place where they are by default. */
+export const isSignatureLeaf = (fn: number): boolean => fn === KVM_CPUID_SIGNATURE || fn === KVM_CPUID_SIGNATURE + 1;
 
 /** Whether the first entry of leaf 0x40000000 is not KVM's, or is not there. */
-function isSignatureForeign(words: Uint32Array, start: number, end: number): boolean {
+export function isSignatureForeign(words: Uint32Array, start: number, end: number): boolean {
   for (let at = start; at < end; at += ENTRY2_WORDS) {
     if (words[at + FUNCTION] !== KVM_CPUID_SIGNATURE) continue;
     return (

@@ -1,0 +1,253 @@
+import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../../cpuid/entry.js';
+import { CPUID2_HEADER_SIZE, EAX, ENTRY2_SIZE, FLAGS, FUNCTION, INDEX } from '../abi.js';
+import { KVM_MAX_CPUID_ENTRIES } from '../supported.js';
+import { NO_SLOT } from './rule-arrays.js';
+import { ROW, ROW_WORDS, SCREEN_SLOTLESS, SLOT_ROW, SLOT_SUBLEAVES, SLOT_SUBLEAVES_SHIFT } from './screen.js';
+
+// WebAssembly, as much of it as the kernel needs. An expression is its own encoding: operands first, then the opcode.
+
+type Code = readonly number[];
+
+const I32 = 0x7f;
+const V128 = 0x7b;
+
+/** LEB128 of an unsigned number. */
+function unsigned(value: number): number[] {
+  return value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...unsigned(value >>> 7)];
+}
+
+/** LEB128 of a signed 32-bit number. */
+function signed(value: number): number[] {
+  return value >= -0x40 && value < 0x40 ? [value & 0x7f] : [(value & 0x7f) | 0x80, ...signed(value >> 7)];
+}
+
+const binary =
+  (...opcode: number[]) =>
+  (left: Code, right: Code): Code => [...left, ...right, ...opcode];
+
+const constant = (value: number): Code => [0x41, ...signed(value | 0)];
+const get = (local: number): Code => [0x20, ...unsigned(local)];
+const set = (local: number, value: Code): Code => [...value, 0x21, ...unsigned(local)];
+
+const add = binary(0x6a);
+const subtract = binary(0x6b);
+const multiply = binary(0x6c);
+const and = binary(0x71);
+const or = binary(0x72);
+const shiftLeft = binary(0x74);
+const shiftRight = binary(0x76);
+const isNegative = (value: Code): Code => [...value, ...constant(0), 0x48];
+const isBelow = binary(0x49);
+const isAbove = binary(0x4b);
+const isAtLeast = binary(0x4f);
+const select = (yes: Code, no: Code, condition: Code): Code => [...yes, ...no, ...condition, 0x1b];
+
+const load = (address: Code, offset = 0): Code => [...address, 0x28, 0, ...unsigned(offset)];
+const store = (address: Code, value: Code): Code => [...address, ...value, 0x36, 0, 0];
+const loadVector = (address: Code, offset: number): Code => [...address, 0xfd, 0x00, 0, ...unsigned(offset)];
+const andVectors = binary(0xfd, 78);
+const andNotVectors = binary(0xfd, 79);
+const orVectors = binary(0xfd, 80);
+const xorVectors = binary(0xfd, 81);
+/** Adds four numbers to four. */
+const addVectors = binary(0xfd, 0xae, 0x01);
+const isAnySet = (vector: Code): Code => [...vector, 0xfd, 83];
+
+const when = (condition: Code, ...then: Code[]): Code => [...condition, 0x04, 0x40, ...then.flat(), 0x0b];
+/** `while (true) { … }`, which {@link leaveWhen} leaves. */
+const forever = (...body: Code[]): Code => [0x02, 0x40, 0x03, 0x40, ...body.flat(), 0x0c, 0, 0x0b, 0x0b];
+const leaveWhen = (condition: Code): Code => [...condition, 0x0d, 1];
+const call = (fn: number, ...operands: Code[]): Code => [...operands.flat(), 0x10, ...unsigned(fn)];
+
+interface WasmFunction {
+  readonly name: string;
+  readonly parameters: number;
+  /** Numbers among its locals, which follow the parameters; then vectors. */
+  readonly numbers: number;
+  readonly vectors: number;
+  /** Statements, and the expression that is the result. */
+  readonly body: readonly Code[];
+}
+
+const vector = (items: readonly Code[]): Code => [...unsigned(items.length), ...items.flat()];
+const section = (id: number, body: Code): Code => [id, ...unsigned(body.length), ...body];
+const text = (word: string): Code => vector([...word].map((letter) => [letter.charCodeAt(0)]));
+
+/** A module of functions of 32-bit numbers over a memory that it imports. */
+function moduleOf(functions: readonly WasmFunction[], shared: boolean): Uint8Array<ArrayBuffer> {
+  const limits = shared ? [3, 1, ...unsigned(65536)] : [0, 1];
+  const integers = (count: number) => vector(Array<Code>(count).fill([I32]));
+  const sections = [
+    section(1, vector(functions.map(({ parameters }) => [0x60, ...integers(parameters), ...integers(1)]))),
+    section(2, vector([[...text('kernel'), ...text('memory'), 2, ...limits]])),
+    section(3, vector(functions.map((_, number) => [number]))),
+    section(7, vector(functions.map(({ name }, number) => [...text(name), 0, number]))),
+    section(
+      10,
+      vector(
+        functions.map(({ numbers, vectors, body }) => {
+          const code = [
+            ...vector([
+              [numbers, I32],
+              [vectors, V128],
+            ]),
+            ...body.flat(),
+            0x0b,
+          ];
+          return [...unsigned(code.length), ...code];
+        }),
+      ),
+    ),
+  ];
+  return Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, ...sections.flat()]);
+}
+
+/** How many entries a round of the loop takes. */
+const UNROLLED = 4;
+
+// Parameters and locals of `scan`.
+const at = 0;
+const end = 1;
+const screen = 2;
+const fn = 3;
+const slot = 4;
+const row = 5;
+const index = 6;
+const count = 7;
+const stop = 8;
+const registers = 9;
+const addend = 10;
+const strayed = 11;
+
+/** Finds the row of the entry `offset` bytes behind `at`, as the portable kernel does. */
+const findRow = (offset: number): Code[] => [
+  set(fn, load(get(at), offset + 4 * FUNCTION)),
+  set(slot, shiftRight(multiply(get(fn), constant((1 << 24) + 1)), constant(24))),
+  when(and(get(fn), constant(NO_SLOT)), set(slot, add(constant(SCREEN_SLOTLESS), shiftRight(get(fn), constant(28))))),
+  set(row, load(add(get(screen), shiftLeft(get(slot), constant(2))))),
+  when(isNegative(get(row)), ...findSubleaf(offset)),
+  set(row, add(get(screen), shiftLeft(get(row), constant(2)))),
+];
+
+const findSubleaf = (offset: number): Code[] => [
+  set(count, and(shiftRight(get(row), constant(SLOT_SUBLEAVES_SHIFT)), constant(SLOT_SUBLEAVES))),
+  set(index, load(get(at), offset + 4 * INDEX)),
+  set(index, select(add(get(index), constant(1)), get(count), isBelow(get(index), get(count)))),
+  // All ones if the index is significant.
+  set(count, subtract(constant(0), and(load(get(at), offset + 4 * FLAGS), constant(KVM_CPUID_FLAG_SIGNIFCANT_INDEX)))),
+  set(row, add(and(get(row), constant(SLOT_ROW)), multiply(and(get(index), get(count)), constant(ROW_WORDS)))),
+];
+
+const ofEntry = (offset: number): Code => loadVector(get(at), offset + 4 * EAX);
+const ofRow = (field: keyof typeof ROW): Code => loadVector(get(row), 4 * ROW[field]);
+
+/** The first look: the bits in which the four registers are not what the row wants. */
+const strays = (offset: number): Code => xorVectors(andVectors(ofEntry(offset), ofRow('check')), ofRow('want'));
+
+/** The second look. */
+const straysAgain: readonly Code[] = [
+  set(registers, ofEntry(0)),
+  set(addend, ofRow('add')),
+  set(
+    strayed,
+    orVectors(
+      andVectors(get(registers), get(addend)),
+      andNotVectors(orVectors(get(registers), get(addend)), addVectors(get(registers), get(addend))),
+    ),
+  ),
+  set(
+    strayed,
+    orVectors(
+      andVectors(get(strayed), ofRow('top')),
+      xorVectors(andVectors(get(registers), ofRow('secondCheck')), ofRow('secondWant')),
+    ),
+  ),
+];
+
+/** `scan(at, end, screen)`: the address of the first entry from `at` on that does not pass the screen, or `end`. */
+const scan: WasmFunction = {
+  name: 'scan',
+  parameters: 3,
+  numbers: 6,
+  vectors: 3,
+  body: [
+    forever(
+      forever(
+        leaveWhen(isAbove(add(get(at), constant(UNROLLED * ENTRY2_SIZE)), get(end))),
+        ...Array.from({ length: UNROLLED }, (_, entry) => entry * ENTRY2_SIZE).flatMap((offset) => [
+          ...findRow(offset),
+          set(strayed, offset === 0 ? strays(offset) : orVectors(get(strayed), strays(offset))),
+        ]),
+        leaveWhen(isAnySet(get(strayed))),
+        set(at, add(get(at), constant(UNROLLED * ENTRY2_SIZE))),
+      ),
+      // As many again, one by one, or what remains.
+      set(stop, add(get(at), constant(UNROLLED * ENTRY2_SIZE))),
+      set(stop, select(get(stop), get(end), isBelow(get(stop), get(end)))),
+      forever(
+        leaveWhen(isAtLeast(get(at), get(stop))),
+        ...findRow(0),
+        ...straysAgain,
+        leaveWhen(isAnySet(get(strayed))),
+        set(at, add(get(at), constant(ENTRY2_SIZE))),
+      ),
+      leaveWhen(isBelow(get(at), get(stop))),
+      leaveWhen(isAtLeast(get(at), get(end))),
+    ),
+    get(at),
+  ],
+};
+
+// Parameters and locals of `scanAll`.
+const offsets = 0;
+const tables = 1;
+const limit = 3;
+const suspects = 4;
+const n = 5;
+const table = 6;
+const nent = 7;
+const found = 8;
+const bitmap = 9;
+
+/**
+ * `scanAll(offsets, tables, screen, limit, suspects)`: scans the tables, each a `struct kvm_cpuid2`, at the offsets in a
+ * list; sets the bits of those in a bitmap that do not pass, or have too many entries, or reach beyond `limit`. Returns
+ * how many.
+ */
+const scanAll: WasmFunction = {
+  name: 'scanAll',
+  parameters: 5,
+  numbers: 5,
+  vectors: 0,
+  body: [
+    forever(
+      leaveWhen(isAtLeast(get(n), get(tables))),
+      set(table, load(add(get(offsets), shiftLeft(get(n), constant(2))))),
+      set(bitmap, constant(1)),
+      when(
+        isBelow(get(table), subtract(get(limit), constant(CPUID2_HEADER_SIZE - 1))),
+        set(nent, load(get(table))),
+        set(table, add(get(table), constant(CPUID2_HEADER_SIZE))),
+        when(
+          isBelow(get(nent), constant(KVM_MAX_CPUID_ENTRIES + 1)),
+          set(nent, add(get(table), multiply(get(nent), constant(ENTRY2_SIZE)))),
+          when(
+            isAtLeast(get(limit), get(nent)),
+            set(bitmap, isBelow(call(0, get(table), get(nent), get(screen)), get(nent))),
+          ),
+        ),
+      ),
+      when(
+        get(bitmap),
+        set(found, add(get(found), constant(1))),
+        set(bitmap, add(get(suspects), shiftLeft(shiftRight(get(n), constant(5)), constant(2)))),
+        store(get(bitmap), or(load(get(bitmap)), shiftLeft(constant(1), get(n)))),
+      ),
+      set(n, add(get(n), constant(1))),
+    ),
+    get(found),
+  ],
+};
+
+/** The kernel for memory of this process alone, or shared between threads. */
+export const simdKernel = (shared: boolean): Uint8Array<ArrayBuffer> => moduleOf([scan, scanAll], shared);
