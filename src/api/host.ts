@@ -58,6 +58,10 @@ export function describeDump(dump: HostDump, name: string): HostDescription {
   const cpus = sharedRows(dump);
   const rows = cpus[0] ?? [];
   const tdxCapable = isTdxModel(rows);
+  const notes =
+    cpus.length > 1
+      ? [...dump.warnings, `the dump has ${cpus.length} CPUs; ${dump.cpus[0]!.label} answers unless another is chosen`]
+      : dump.warnings;
   if (dump.document && dump.format === 'capture') {
     return {
       name,
@@ -66,7 +70,7 @@ export function describeDump(dump: HostDump, name: string): HostDescription {
       outOfRange: outOfRangeOfCapture(dump.document, rows),
       inputs: inputsOfCapture(dump.document),
       tdxCapable,
-      notes: dump.warnings,
+      notes,
     };
   }
   const assumed = assumedVirtualization(rows);
@@ -74,10 +78,10 @@ export function describeDump(dump: HostDump, name: string): HostDescription {
   return {
     name,
     cpus,
-    msrs: new Map(),
+    msrs: dump.msrs ?? new Map(),
     inputs: assumed ? { ...inputs, flags: { set: [featureNamed(assumed)], clear: [] } } : inputs,
     tdxCapable,
-    notes: assumed ? [...dump.warnings, `${assumed} is off in the dump and assumed to be on`] : dump.warnings,
+    notes: assumed ? [...notes, `${assumed} is off in the dump and assumed to be on`] : notes,
   };
 }
 

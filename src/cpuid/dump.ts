@@ -24,6 +24,8 @@ export interface HostDump {
   readonly cpus: readonly DumpCpu[];
   /** The parsed document behind the rows, for formats that say more than CPUID (captures). */
   readonly document?: Readonly<Record<string, unknown>>;
+  /** MSRs by index, for formats that record some. */
+  readonly msrs?: ReadonlyMap<number, bigint>;
   /** Remarks for the user, e.g. that the CPUs differ in more than their own ids. */
   readonly warnings: readonly string[];
 }

@@ -12,6 +12,8 @@ const MAX_CPUS = 8192;
  */
 export class DumpBuilder {
   readonly remarks = new Remarks();
+  /** MSRs that the file records beside CPUID. */
+  readonly msrs = new Map<number, bigint>();
   readonly #name: string;
   readonly #cpus = new Map<string, Map<string, CpuidRow>>();
   #current: Map<string, CpuidRow> | undefined;
@@ -59,8 +61,12 @@ export class DumpBuilder {
       else this.remarks.add(`${this.#name}: ${label} has no rows and is left out`);
     }
     if (cpus.length === 0) throw new FormatError('no CPUID row', this.#name, expected);
-    const dump = { format, cpus, warnings: this.remarks.list() };
-    return document === undefined ? dump : { ...dump, document };
+    const warnings = this.remarks.list();
+    return {
+      ...{ format, cpus, warnings },
+      ...(this.msrs.size > 0 && { msrs: this.msrs }),
+      ...(document !== undefined && { document }),
+    };
   }
 }
 

@@ -3,8 +3,9 @@
  *
  *     <cpudata arch='x86'>
  *       <cpuid eax_in='0x00000007' ecx_in='0x00' eax='0x00000000' ebx='0x219c91a9' ecx='0x00400004' edx='0x00000000'/>
+ *       <msr index='0x10a' edx='0x00000000' eax='0x00000069'/>
  *
- * Its grammar is one empty element with attributes, so a tag scanner reads it; an XML library would be a dependency of
+ * Its grammar is empty elements with attributes, so a tag scanner reads it; an XML library would be a dependency of
  * the pure core for nothing. As in libvirt itself, numbers are in C notation, and a missing ecx_in or register is 0.
  */
 
@@ -17,24 +18,23 @@ import { rowFromWords } from './rows.js';
 import { countNewlines, matchAt, parseNumber, quote } from './text.js';
 
 const ELEMENT = "\"<cpuid eax_in='0x00000007' ecx_in='0x00' eax='…' ebx='…' ecx='…' edx='…'/>\"";
+const MSR_ELEMENT = "\"<msr index='0x10a' edx='…' eax='…'/>\"";
 const NAME = /[A-Za-z_][\w.:-]{0,63}/y;
 const ATTRIBUTE = /\s+([A-Za-z_]\w{0,31})\s*=\s*(?:'([^'<]{0,64})'|"([^"<]{0,64})")/y;
 const TAG_END = /\s*\/?>/y;
 
 /**
- * Reads cpudata XML. Feature MSRs, which newer libvirt records beside CPUID, are not read; a remark says so.
+ * Reads cpudata XML: CPUID, and the feature MSRs that newer libvirt records beside it.
  *
  * @throws FormatError on a broken element, or when there is none
  */
 export function readLibvirt(text: string, name: string): HostDump {
   const dump = new DumpBuilder(name);
   const where = new LineFinder(text, name);
-  let msrs = 0;
   for (const tag of tagsOf(text, where)) {
     if (tag.name === 'cpuid') dump.add(rowFromTag(text, tag, where), where.at(tag.start));
-    if (tag.name === 'msr') msrs++;
+    if (tag.name === 'msr') dump.msrs.set(...msrFromTag(text, tag, where));
   }
-  if (msrs > 0) dump.remarks.add(`${name}: the feature MSRs (${msrs} <msr>) are not read`);
   return dump.build('libvirt', `elements as libvirt writes them, e.g. ${ELEMENT}`);
 }
 
@@ -45,11 +45,21 @@ export function readLibvirt(text: string, name: string): HostDump {
  * @throws FormatError when the dump has no such CPU
  */
 export function writeLibvirt(dump: HostDump, n = 0): string {
-  return `<cpudata arch='x86'>\n${elementsOf(pickCpu(dump, n))}</cpudata>\n`;
+  return `<cpudata arch='x86'>\n${elementsOf(pickCpu(dump, n))}${msrElements(dump)}</cpudata>\n`;
 }
 
 function elementsOf(cpu: DumpCpu): string {
   return cpu.rows.map((row) => `  ${writeElement(row)}\n`).join('');
+}
+
+function msrElements(dump: HostDump): string {
+  const half = (value: bigint) => hex8(Number(value & 0xffff_ffffn));
+  return [...(dump.msrs ?? [])]
+    .map(
+      ([index, value]) =>
+        `  <msr index='0x${index.toString(16)}' edx='0x${half(value >> 32n)}' eax='0x${half(value)}'/>\n`,
+    )
+    .join('');
 }
 
 function writeElement(row: CpuidRow): string {
@@ -106,9 +116,17 @@ function rowFromTag(text: string, tag: Tag, where: LineFinder): CpuidRow {
   return rowFromWords([...inputs, ...outputs].map((value) => parseNumber(value) ?? notAnElement(text, tag, where)));
 }
 
-function notAnElement(text: string, tag: Tag, where: LineFinder): never {
+function msrFromTag(text: string, tag: Tag, where: LineFinder): [index: number, value: bigint] {
+  const attributes = attributesOf(text, tag, where);
+  const [index, edx, eax] = ['index', 'edx', 'eax'].map(
+    (key) => parseNumber(attributes.get(key) ?? '0') ?? notAnElement(text, tag, where, MSR_ELEMENT),
+  ) as [number, number, number];
+  return [index, (BigInt(edx) << 32n) | BigInt(eax)];
+}
+
+function notAnElement(text: string, tag: Tag, where: LineFinder, expected = ELEMENT): never {
   const element = text.slice(tag.start, text.indexOf('>', tag.start) + 1);
-  throw new FormatError(`${quote(element)} is not a CPUID element`, where.at(tag.start), ELEMENT);
+  throw new FormatError(`${quote(element)} is not a <${tag.name}> element`, where.at(tag.start), expected);
 }
 
 function attributesOf(text: string, tag: Tag, where: LineFinder): Map<string, string> {

@@ -26,11 +26,13 @@ describe('readLibvirt', () => {
     expect(rows).toEqual([{ function: 0x8000_0001, index: 0, eax: 0, ebx: 0, ecx: 0x20, edx: 0 }]);
   });
 
-  test('comments and other elements are passed over; MSRs with a remark', () => {
-    const text = `<?xml version='1.0'?>\n<!-- <cpuid eax_in='9'/> -->\n${cpudata("<cpuid eax_in='7'/>", "<msr index='0x10a'/>")}`;
+  test('comments and other elements are passed over; MSRs are read', () => {
+    const text = `<?xml version='1.0'?>\n<!-- <cpuid eax_in='9'/> -->\n${cpudata("<cpuid eax_in='7'/>", "<msr index='0x10a' edx='0x1' eax='0x69'/>")}`;
     const dump = read(text);
     expect(dump.cpus[0]?.rows.map((row) => row.function)).toEqual([7]);
-    expect(dump.warnings).toEqual(['host.xml: the feature MSRs (1 <msr>) are not read']);
+    expect(dump.warnings).toEqual([]);
+    expect([...(dump.msrs ?? [])]).toEqual([[0x10a, 0x1_0000_0069n]]);
+    expect(read(writeLibvirt(dump)).msrs).toEqual(dump.msrs);
   });
 
   test.each([
