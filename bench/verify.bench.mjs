@@ -1,68 +1,80 @@
-// Verification of 60-entry tables in place, against two baselines of the same run: a Map with string keys (how one
-// would write it first) and reading every word once (what no verifier can beat in plain JavaScript).
-import benny from 'benny';
+// Verification of 60-entry tables with every kind of rule, in place, against what one could do instead.
+import { ArenaVerifier } from '../dist/kvm/paranoid/batch.js';
+import { simdMemory } from '../dist/kvm/paranoid/simd.js';
 import { firstRefused } from '../dist/kvm/paranoid/verify.js';
-import { STRIDE, setUp } from './lib/tables.mjs';
+import { UserMemory } from '../dist/linux/user-memory.js';
+import * as baselines from './lib/baselines.mjs';
+import { allocated, measure } from './lib/measure.mjs';
+import { bennyRows, figure, finish, measured, say } from './lib/report.mjs';
+import { layOut, mixedTables, refusedTables, rulesOf } from './lib/tables.mjs';
 
-const { allowed, tables, nent } = setUp();
-const quick = process.env.BENCH_QUICK === '1';
-let sink = 0;
+const NENT = 60;
+const COUNT = 64;
+const rules = rulesOf('sapphire-rapids');
+const { allowed } = rules;
+const tables = mixedTables(rules, NENT, COUNT);
 
-/** The rules by "function.index": masks only, which is less than the verifier does. */
-const byKey = new Map();
-for (const words of tables) {
-  for (let at = 0; at < words.length; at += STRIDE) {
-    const line = allowed.lineOf(words[at], words[at + 1], (words[at + 2] & 1) !== 0);
-    byKey.set(`${words[at]}.${words[at + 1]}`, allowed.reject.slice(line * 4, line * 4 + 4));
-  }
+const size = COUNT * (8 + NENT * 40);
+const block = simdMemory(size);
+const memory = new UserMemory(size, block);
+const places = Array.from(layOut(memory.bytes, tables), (offset) => offset + 8);
+const portable = new ArenaVerifier(memory, 'portable');
+const simd = new ArenaVerifier(memory);
+const readVectors = baselines.vectorRead(block);
+
+const verify = (words) => firstRefused(allowed, words, NENT);
+const byMap = baselines.stringMap(rules);
+const bySearch = baselines.binarySearch(rules);
+for (const words of [...tables, ...refusedTables(tables)]) {
+  const expected = verify(words);
+  if (byMap(words) !== expected || bySearch(words) !== expected) throw new Error('the competitors disagree');
 }
 
-function verifyByKey(words) {
-  for (let at = 0; at < words.length; at += STRIDE) {
-    const reject = byKey.get(`${words[at]}.${words[at + 1]}`);
-    if (reject === undefined) return at;
-    for (let register = 0; register < 4; register++) if (words[at + 3 + register] & reject[register]) return at;
-  }
-  return -1;
-}
-
-function readEveryWord(words) {
-  let all = 0;
-  for (let at = 0; at < words.length; at++) all |= words[at];
-  return all;
-}
-
-const each = (work) => () => {
-  for (const words of tables) sink += work(words);
+const each = (list, work) => () => {
+  let sum = 0;
+  for (const item of list) sum += work(item);
+  return sum;
+};
+const FLOOR = 'read every word';
+const cases = {
+  'portable kernel': each(tables, verify),
+  'portable kernel, in an arena': each(places, (place) => portable.firstRefused(allowed, place, NENT)),
+  'simd kernel, in an arena': each(places, (place) => simd.firstRefused(allowed, place, NENT)),
+  'Map with string keys': each(tables, byMap),
+  'sorted array, binary search': each(tables, bySearch),
+  [FLOOR]: each(tables, baselines.readEveryWord),
+  'read every word, unrolled': each(tables, baselines.readEveryEntry),
+  'read all but padding, unrolled': each(tables, baselines.readUsedWords),
+  memcpy: each(tables, baselines.memcpy),
+  'read every byte, vectors': each(places, (place) => readVectors(place, place + NENT * 40)),
 };
 
-/** Bytes that one verification leaves on the heap. */
-function allocation() {
-  const rounds = 200_000;
-  for (let i = 0; i < 20_000; i++) sink += firstRefused(allowed, tables[i % tables.length], nent);
-  globalThis.gc();
-  const before = process.memoryUsage().heapUsed;
-  for (let i = 0; i < rounds; i++) sink += firstRefused(allowed, tables[i % tables.length], nent);
-  return (process.memoryUsage().heapUsed - before) / rounds;
+await bennyRows(`paranoid verification, ${NENT} entries`, cases, COUNT);
+const result = measure(cases, FLOOR, COUNT);
+measured(`${NENT} entries, every kind of rule`, result, FLOOR);
+
+const ratio = (name, to) => result[name].ratio / result[to].ratio;
+figure('portable / read every word', ratio('portable kernel', FLOOR), 'x', ['<=', 2]);
+figure('portable / read every word, unrolled', ratio('portable kernel', 'read every word, unrolled'), 'x', ['<=', 2]);
+figure('portable / read all but padding', ratio('portable kernel', 'read all but padding, unrolled'), 'x');
+figure('portable / memcpy', ratio('portable kernel', 'memcpy'), 'x');
+figure('portable in an arena / portable', ratio('portable kernel, in an arena', 'portable kernel'), 'x');
+figure('Map with string keys / portable', ratio('Map with string keys', 'portable kernel'), 'x', ['>=', 13]);
+figure('sorted array / portable', ratio('sorted array, binary search', 'portable kernel'), 'x');
+figure('simd / read every word', ratio('simd kernel, in an arena', FLOOR), 'x', ['<=', 0.9]);
+figure('simd / read all but padding', ratio('simd kernel, in an arena', 'read all but padding, unrolled'), 'x', [
+  '<=',
+  0.9,
+]);
+figure('simd / read every byte, vectors', ratio('simd kernel, in an arena', 'read every byte, vectors'), 'x');
+for (const name of ['portable kernel', 'simd kernel, in an arena', FLOOR]) figure(name, result[name].ns, 'ns');
+
+const kept = {
+  'portable kernel': allocated(cases['portable kernel'], COUNT),
+  'simd kernel': allocated(cases['simd kernel, in an arena'], COUNT),
+};
+for (const [name, bytes] of Object.entries(kept)) {
+  say(`${name}: ${bytes.toFixed(3)} bytes allocated a table`);
+  figure(`${name}, allocated a table`, bytes, 'bytes', ['<=', 0.5]);
 }
-
-const options = quick ? { minSamples: 5, maxTime: 1 } : {};
-const summary = await benny.suite(
-  `paranoid verification, ${nent} entries`,
-  benny.add(
-    'verify in place',
-    each((words) => firstRefused(allowed, words, nent)),
-    options,
-  ),
-  benny.add('Map with string keys', each(verifyByKey), options),
-  benny.add('read every word once', each(readEveryWord), options),
-  benny.complete(),
-);
-
-const nanoseconds = Object.fromEntries(summary.results.map(({ name, ops }) => [name, 1e9 / ops / tables.length]));
-const mine = nanoseconds['verify in place'];
-console.log(`verify in place: ${mine.toFixed(0)} ns a table, ${(1e3 / mine).toFixed(2)} M tables/s`);
-console.log(`  x ${(nanoseconds['Map with string keys'] / mine).toFixed(1)} faster than a Map with string keys`);
-console.log(`  x ${(mine / nanoseconds['read every word once']).toFixed(2)} of reading every word once`);
-console.log(`  ${allocation().toFixed(3)} bytes allocated a table`);
-if (sink === 42) console.log(sink);
+finish('verify');

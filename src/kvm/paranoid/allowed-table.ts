@@ -1,4 +1,4 @@
-import { REGISTERS } from '../../cpuid/entry.js';
+import { type CpuidEntry2, REGISTERS } from '../../cpuid/entry.js';
 import {
   type Argument,
   compileExpression,
@@ -13,7 +13,7 @@ import type { OverlayCaps } from '../caps.js';
 import { dialectOf } from '../caps.js';
 import type { Defect, Reserved } from '../policy.js';
 import type { KvmScope } from '../scope.js';
-import { emulatedCpuid, permittedXcr0 } from '../supported.js';
+import { emulatedCpuid, permittedXcr0, supportedCpuid } from '../supported.js';
 import type { VendorModule } from '../vendor.js';
 import {
   CHECK_FIELD,
@@ -63,8 +63,6 @@ export interface ResolvedField {
   /** The largest value; ignored when `values` is given. */
   readonly limit: number;
   readonly values: readonly number[] | null;
-  /** What the host itself has there. */
-  readonly host: number;
 }
 
 interface RuleScope extends KvmScope {
@@ -171,6 +169,7 @@ export class RuleResolver {
   readonly overlay: Overlay;
   readonly indexed: ReadonlySet<number>;
   private readonly options: AllowedOptions;
+  private reports: ReadonlyMap<string, CpuidEntry2> | null = null;
   private readonly scope: RuleScope;
   private readonly byFunction = new Map<number, readonly CompiledRow[]>();
   private readonly ranges: readonly CompiledRow[];
@@ -204,6 +203,18 @@ export class RuleResolver {
       const fn = row.row.function;
       if (typeof fn === 'number') this.byFunction.set(fn, [...(this.byFunction.get(fn) ?? []), row]);
     }
+  }
+
+  /** What KVM itself reports in a register: the likeliest value in tables. */
+  reported(fn: number, index: number, register: number): number {
+    this.reports ??= this.makeReports();
+    return this.reports.get(`${fn} ${this.indexed.has(fn) ? index : 0}`)?.[REGISTERS[register]!] ?? 0;
+  }
+
+  private makeReports(): ReadonlyMap<string, CpuidEntry2> {
+    const { caps, vendor, cpu, guestPermissions } = this.options;
+    const entries = supportedCpuid(caps, vendor, cpu, guestPermissions);
+    return new Map(entries.map((entry) => [`${entry.function} ${entry.index}`, entry]));
   }
 
   hasDefect(defect: Defect): boolean {
@@ -283,7 +294,6 @@ export class RuleResolver {
         mask: spanMask(high, low),
         limit: 'number' in limit ? limit.number(scope) : 0,
         values: 'number' in limit ? null : limit,
-        host: (scope.raw & spanMask(high, low)) >>> low,
       })),
       value: value?.number(scope) ?? 0,
       orZero: rule.orZero === true,
@@ -349,14 +359,14 @@ class ArraysBuilder {
 
   constructor(resolver: RuleResolver) {
     this.resolver = resolver;
-    this.unknownLine = this.addLine([[UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]]);
+    this.unknownLine = this.addLine(0, [[UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]]);
     this.base = new Int32Array(SLOT_COUNT).fill(this.unknownLine);
   }
 
   finish(): RuleArrays {
     const { resolver } = this;
     const ranges = resolver.functionRanges.flatMap(([first, last]) => {
-      const line = this.addLine([resolver.resolve(first, 0)]);
+      const line = this.addLine(first, [resolver.resolve(first, 0)]);
       this.fillSlots(first, last, line);
       return [first, last, line];
     });
@@ -377,12 +387,12 @@ class ArraysBuilder {
     if (!hasSlot(fn)) throw new Error(`function ${fn.toString(16)} has no slot`);
     const slot = slotOf(fn);
     if (!this.resolver.indexed.has(fn)) {
-      this.base[slot] = this.addLine([this.resolver.resolve(fn, 0)]);
+      this.base[slot] = this.addLine(fn, [this.resolver.resolve(fn, 0)]);
       return;
     }
     const count = this.resolver.lastIndex(fn) + 2;
-    this.base[slot] = this.addLine(this.resolver.resolveAll(fn));
-    for (let index = 0; index < count; index++) this.addLine([this.resolver.resolve(fn, index)]);
+    this.base[slot] = this.addLine(fn, this.resolver.resolveAll(fn));
+    for (let index = 0; index < count; index++) this.addLine(fn, [this.resolver.resolve(fn, index)]);
     this.subleaves[slot] = count;
   }
 
@@ -394,13 +404,13 @@ class ArraysBuilder {
   }
 
   /** Adds the rules of one or several sub-leaves that an entry must satisfy all at once; returns the line's number. */
-  private addLine(sets: readonly (readonly Resolved[])[]): number {
+  private addLine(fn: number, sets: readonly (readonly Resolved[])[]): number {
     for (let register = 0; register < 4; register++) {
       let reject = 0;
       for (const set of sets) {
         const rule = set[register]!;
         reject |= freeBits(rule) ^ -1;
-        this.addChecks(rule, register);
+        this.addChecks(fn, rule, register);
       }
       this.reject.push(reject);
     }
@@ -408,18 +418,19 @@ class ArraysBuilder {
     return this.checkStart.length - 2;
   }
 
-  private addChecks(rule: Resolved, register: number): void {
+  private addChecks(fn: number, rule: Resolved, register: number): void {
     if (rule.kind === 'fixed') {
       const kind = rule.orZero ? CHECK_FIXED_OR_ZERO : CHECK_FIXED;
-      this.checks.push(kind, register, 0, -1, rule.value | 0, 0, 0);
+      this.checks.push(kind, register, 0, -1, rule.value | 0, 0, rule.value | 0);
     }
-    for (const { low, mask, limit, values, host } of rule.fields) {
+    for (const { low, mask, limit, values } of rule.fields) {
+      const reported = (this.resolver.reported(fn, rule.index, register) & mask) >>> low;
       if (values) {
-        const likely = values.includes(host) ? host : values.at(-1)!;
+        const likely = values.includes(reported) ? reported : values.at(-1)!;
         this.checks.push(CHECK_VALUES, register, low, mask | 0, this.values.length, values.length, likely);
         this.values.push(...values);
       } else if (limit < mask >>> low) {
-        this.checks.push(CHECK_FIELD, register, low, mask | 0, limit | 0, 0, host | 0);
+        this.checks.push(CHECK_FIELD, register, low, mask | 0, limit | 0, 0, reported | 0);
       }
     }
   }

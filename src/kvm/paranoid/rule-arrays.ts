@@ -22,7 +22,7 @@ export const CHECK = {
   operand: 4,
   /** How many values the list has. */
   length: 5,
-  /** What the host itself has in the field. */
+  /** What KVM reports there. */
   likely: 6,
 } as const;
 export const CHECK_WORDS = 7;

@@ -6,19 +6,19 @@ import type { RuleLines } from './rule-lines.js';
  * not is a *suspect*, about which {@link RuleLines} knows more. An entry gets two looks:
  *
  * 1. `(register & check) === want` in each register. Masks, ignored, zero and fixed registers are of that form. For a
- *    limit, a list of values and "fixed or zero" it is the largest set of that form that the rule allows and in which
- *    the host's own value is, so that the second look is rarely needed.
- * 2. The same with limits as they are: a field is too large exactly if `register + add` carries out of its uppermost
- *    bit, where `add` holds what the limit falls short of all ones. One addition serves all fields of a register: no
- *    carry runs into another field unless one was too large already.
+ *    limit, a list of values and "fixed or zero" it is a large set of that form within what the rule allows, chosen so
+ *    that what KVM reports is in it: the second look is rarely needed.
+ * 2. The same with limits as they are, and with a second set of wanted bits. A field is too large exactly if
+ *    `register + add` carries out of its uppermost bit, where `add` holds what the limit falls short of all ones. One
+ *    addition serves all fields of a register: no carry runs into another field unless one was too large already.
  *
  * Layout, in words: one word for each slot, one for each sixteenth of the functions without a slot, then rows. The fields
  * of a row are {@link ROW}, four registers each.
  */
 export type Screen = Int32Array;
 
-export const ROW = { check: 0, want: 4, secondCheck: 8, secondWant: 12, add: 16, top: 20 } as const;
-export const ROW_WORDS = 24;
+export const ROW = { check: 0, want: 4, secondCheck: 8, secondWant: 12, otherWant: 16, add: 20, top: 24 } as const;
+export const ROW_WORDS = 28;
 
 /** Where the words of functions without a slot are: 16 of them, by the function's uppermost four bits. */
 export const SCREEN_SLOTLESS = SLOT_COUNT;
@@ -48,8 +48,10 @@ export function buildScreen(rules: RuleLines): Screen {
 class ScreenBuilder {
   private readonly rules: RuleLines;
   private readonly slots = new Int32Array(SCREEN_ROWS);
-  private readonly rows: number[] = [];
-  /** Where rows are, by their content: many functions share the row that is all zero or all ignored. */
+  private readonly words: number[] = [];
+  /** The rows of lines by their number, those of lines without checks by what they reject. */
+  private readonly rows = new Map<number | string, Row>();
+  /** Where sequences of rows are: many functions share the row that is all zero or all ignored. */
   private readonly places = new Map<string, number>();
 
   constructor(rules: RuleLines) {
@@ -58,13 +60,13 @@ class ScreenBuilder {
 
   putFunction(slot: number): void {
     const line = this.rules.lineOf(functionOf(slot), 0, false);
-    const count = this.rules.subleaves[slot]!;
-    const [any, ...subleaves] = Array.from({ length: count + 1 }, (_, i) => rowOf(this.rules, line + i));
-    while (subleaves.length > 1 && isAlike(subleaves.at(-1)!, subleaves.at(-2)!)) subleaves.pop();
-    if (subleaves.every((row) => isAlike(row, any!))) this.slots[slot] = this.place([any!]);
+    const any = this.rowOf(line);
+    const subleaves = Array.from({ length: this.rules.subleaves[slot]! }, (_, i) => this.rowOf(line + 1 + i));
+    while (subleaves.length > 1 && subleaves.at(-1)!.key === subleaves.at(-2)!.key) subleaves.pop();
+    if (subleaves.every(({ key }) => key === any.key)) this.slots[slot] = this.place([any]);
     else {
       const indexed = (subleaves.length | SLOT_INDEXED) << SLOT_SUBLEAVES_SHIFT;
-      this.slots[slot] = this.place([any!, ...subleaves]) | indexed;
+      this.slots[slot] = this.place([any, ...subleaves]) | indexed;
     }
   }
 
@@ -77,72 +79,95 @@ class ScreenBuilder {
     const edges = [first];
     for (let i = 0; i < ranges.length; i += 3) edges.push(ranges[i]!, ranges[i + 1]! + 1);
     const inside = edges.filter((fn) => first <= fn && fn <= last);
-    const [row, ...others] = inside.map((fn) => rowOf(this.rules, this.rules.rangeLine(fn)));
-    const alike = others.every((other) => isAlike(other, row!));
-    this.slots[SCREEN_SLOTLESS + digit] = this.place([alike ? row! : SUSPECT_ROW]);
+    const rows = inside.map((fn) => this.rowOf(this.rules.rangeLine(fn)));
+    const alike = rows.every(({ key }) => key === rows[0]!.key);
+    this.slots[SCREEN_SLOTLESS + digit] = this.place([alike ? rows[0]! : SUSPECT_ROW]);
   }
 
-  private place(rows: readonly (readonly number[])[]): number {
-    const key = rows.join(' ');
+  private rowOf(line: number): Row {
+    const key = hasChecks(this.rules, line) ? line : this.rules.reject.subarray(line * 4, line * 4 + 4).join();
+    let row = this.rows.get(key);
+    if (!row) {
+      row = makeRow(this.rules, line);
+      this.rows.set(key, row);
+    }
+    return row;
+  }
+
+  private place(rows: readonly Row[]): number {
+    const key = rows.map((row) => row.key).join(' ');
     let at = this.places.get(key);
     if (at === undefined) {
-      at = SCREEN_ROWS + this.rows.length;
+      at = SCREEN_ROWS + this.words.length;
       this.places.set(key, at);
-      this.rows.push(...rows.flat());
+      for (const { words } of rows) this.words.push(...words);
     }
     return at;
   }
 
   finish(): Screen {
-    const length = SCREEN_ROWS + this.rows.length;
+    const length = SCREEN_ROWS + this.words.length;
     if (length > SCREEN_WORDS) throw new RangeError(`a screen of ${length} words; there is room for ${SCREEN_WORDS}`);
     const screen = new Int32Array(length);
     screen.set(this.slots);
-    screen.set(this.rows, SCREEN_ROWS);
+    screen.set(this.words, SCREEN_ROWS);
     return screen;
   }
 }
 
-const isAlike = (row: readonly number[], other: readonly number[]): boolean =>
-  row.every((word, i) => word === other[i]);
+/** A row, and what tells it from others. */
+interface Row {
+  readonly words: readonly number[];
+  readonly key: string;
+}
 
 /** What passes a look at one register. */
 interface Look {
   readonly check: number;
   readonly want: number;
+  /** What the second look accepts as well. */
+  readonly otherWant: number;
   readonly add: number;
   readonly top: number;
 }
 
 /** Nothing passes: it wants a bit that it does not look at. */
-const SUSPECT: Look = { check: 0, want: 1, add: 0, top: 0 };
+const SUSPECT: Look = { check: 0, want: 1, otherWant: 1, add: 0, top: 0 };
 
-function rowOf(rules: RuleLines, line: number): number[] {
-  const registers = [0, 1, 2, 3];
-  const first = registers.map((register) => lookAt(rules, line, register, false));
-  const second = registers.map((register) => lookAt(rules, line, register, true));
-  return layOut(first, second);
+const REGISTERS = [0, 1, 2, 3];
+
+function makeRow(rules: RuleLines, line: number): Row {
+  const first = REGISTERS.map((register) => lookAt(rules, line, register, false));
+  return layOut(
+    first,
+    hasChecks(rules, line) ? REGISTERS.map((register) => lookAt(rules, line, register, true)) : first,
+  );
 }
 
-const layOut = (first: readonly Look[], second: readonly Look[]): number[] => [
-  ...first.map(({ check }) => check),
-  ...first.map(({ want }) => want),
-  ...second.map(({ check }) => check),
-  ...second.map(({ want }) => want),
-  ...second.map(({ add }) => add),
-  ...second.map(({ top }) => top),
-];
+const hasChecks = ({ checkStart }: RuleLines, line: number): boolean => checkStart[line]! < checkStart[line + 1]!;
 
-const SUSPECT_ROW: readonly number[] = layOut(Array(4).fill(SUSPECT), Array(4).fill(SUSPECT));
+function layOut(first: readonly Look[], second: readonly Look[]): Row {
+  const words = [
+    ...first.map(({ check }) => check),
+    ...first.map(({ want }) => want),
+    ...second.map(({ check }) => check),
+    ...second.map(({ want }) => want),
+    ...second.map(({ otherWant }) => otherWant),
+    ...second.map(({ add }) => add),
+    ...second.map(({ top }) => top),
+  ];
+  return { words, key: words.join() };
+}
+
+const SUSPECT_ROW = layOut(Array(4).fill(SUSPECT), Array(4).fill(SUSPECT));
 
 /** @param exactly whether limits are looked at as they are, where fields do not overlap */
 function lookAt(rules: RuleLines, line: number, register: number, exactly: boolean): Look {
-  const { reject, checks, checkStart } = rules;
+  const { reject, checks, checkStart, values } = rules;
   const look = { check: reject[line * 4 + register]!, add: 0, top: 0 };
-  const fixed: number[] = [];
+  const wanted: number[] = [];
   let fields = 0;
   let lists = 0;
-  let listed = 0;
   for (let i = checkStart[line]!; i < checkStart[line + 1]!; i++) {
     const word = (name: keyof typeof CHECK) => checks[i * CHECK_WORDS + CHECK[name]]!;
     if (word('register') !== register) continue;
@@ -157,17 +182,20 @@ function lookAt(rules: RuleLines, line: number, register: number, exactly: boole
       }
       fields |= mask;
     } else if (word('kind') === CHECK_VALUES) {
+      const list = values.subarray(word('operand'), word('operand') + word('length'));
       look.check |= mask;
-      listed |= word('likely') << shift;
       lists |= mask;
+      wanted.push(word('likely') << shift, ...[...list].reverse().map((value) => value << shift));
     } else {
       look.check = -1;
-      fixed.push(word('operand'));
+      wanted.push(word('operand'));
     }
   }
-  // A limit allows whatever it looks at, and so do masks. The bits that are wanted must be allowed too, all by themselves.
-  const want = [...fixed, listed, 0].find((candidate) => rules.allows(line, register, candidate >>> 0));
-  return want === undefined || (lists & fields) !== 0 ? SUSPECT : { ...look, want };
+  // Limits and masks allow whatever passes them. The bits that are wanted must be allowed too, all by themselves.
+  const allowed = new Set([...wanted, 0].filter((want) => rules.allows(line, register, want >>> 0)));
+  const [want, otherWant = want] = allowed;
+  if (want === undefined || otherWant === undefined || (lists & fields) !== 0) return SUSPECT;
+  return { ...look, want, otherWant: (otherWant & ~look.check) === 0 ? otherWant : want };
 }
 
 /**
