@@ -4,7 +4,7 @@ import { quick } from './lib/measure.mjs';
 import { figure, finish, say, table } from './lib/report.mjs';
 
 const host = describeBuiltIn(builtInHost('sapphire-rapids'));
-const dump = new TextEncoder().encode(writeCpuidR(host.cpus[0]));
+const dump = new TextEncoder().encode(writeCpuidR({ cpus: [{ label: 'CPU 0', rows: host.cpus[0] }] }));
 
 const STEPS = {
   'read the dump': () => describeDump(readHost(dump, 'dump'), 'dump'),

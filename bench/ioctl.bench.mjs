@@ -22,7 +22,7 @@ const [words] = reportedTables(rules, nent, 1);
 
 /** KVM_SET_CPUID2 of what KVM reports, on a vCPU of a simulated VM. */
 function simulated(paranoid) {
-  const vmm = new Vmm(rules.module);
+  const vmm = new Vmm(rules.module, { guestPermissions: [18] });
   const vm = paranoid ? vmm.prepareVm(VM_TYPES.default) : vmm.createVm(VM_TYPES.default);
   const vcpu = vmm.createVcpu(vm);
   const { process } = vmm;

@@ -167,7 +167,7 @@ export class Silicon {
     if (gate === '') return true;
     const known = this.answers.get(gate);
     if (known !== undefined) return known;
-    const open = gate.split('|').some((terms) => terms.split('&').every((term) => this.term(term)));
+    const open = this.evaluate(gate);
     this.answers.set(gate, open);
     return open;
   }
@@ -183,6 +183,11 @@ export class Silicon {
     }
     this.masks.set(bits, mask);
     return mask;
+  }
+
+  private evaluate(gate: string): boolean {
+    if (gate.includes('|')) return gate.split('|').some((terms) => this.allows(terms));
+    return gate.includes('&') ? gate.split('&').every((term) => this.allows(term)) : this.term(gate);
   }
 
   private range(text: string): bigint {

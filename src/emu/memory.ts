@@ -91,7 +91,7 @@ export class PhysicalMemory {
 
   /** The offset in {@link bytes} of the frame that holds an address; -1 when there is none yet. */
   frameAt(address: number): number {
-    const frame = Math.floor(address / FRAME_SIZE);
+    const frame = frameOf(address);
     if (frame === this.lastFrame) return this.lastOffset;
     const offset = this.lookUp(frame);
     if (offset !== EMPTY) {
@@ -109,7 +109,7 @@ export class PhysicalMemory {
 
   /** Reads 1, 2, 4 or 8 bytes, little endian, into {@link value}. A hole gives ones. */
   read(address: number, size: number): number {
-    const within = address % FRAME_SIZE;
+    const within = address & (FRAME_SIZE - 1);
     if (within + size > FRAME_SIZE) return this.readAcross(address, size);
     const frame = this.frameAt(address);
     if (frame === EMPTY) return this.readNothing(address, size);
@@ -135,7 +135,7 @@ export class PhysicalMemory {
 
   /** Writes 1, 2, 4 or 8 bytes, little endian. Unless the status is OK nothing was written. */
   write(address: number, size: number, lo: number, hi: number): number {
-    const within = address % FRAME_SIZE;
+    const within = address & (FRAME_SIZE - 1);
     if (within + size > FRAME_SIZE) return this.writeAcross(address, size, lo, hi);
     const frame = this.touch(address);
     if (frame === EMPTY) return this.kindAt(address);
@@ -232,7 +232,7 @@ export class PhysicalMemory {
     if (this.count >= this.maxFrames)
       throw new Error(`the program touched more than ${this.maxFrames} frames of memory; give the machine more`);
     if ((this.count + 1) * FRAME_SIZE > this.bytes.length) this.grow();
-    const frame = Math.floor(address / FRAME_SIZE);
+    const frame = frameOf(address);
     const offset = this.count * FRAME_SIZE;
     this.count++;
     this.insert(frame, offset);
@@ -273,9 +273,14 @@ export class PhysicalMemory {
   }
 }
 
+/** The number of the frame that holds an address. `&` takes the low bits of any integer below 2^53. */
+function frameOf(address: number): number {
+  return (address - (address & (FRAME_SIZE - 1))) / FRAME_SIZE;
+}
+
 /** Mixes a frame number, which may have 40 bits. */
 function hash(frame: number): number {
-  const mixed = Math.imul(frame | 0, 0x9e37_79b1) ^ Math.imul(Math.floor(frame / WORD), 0x85eb_ca6b);
+  const mixed = Math.imul(frame | 0, 0x9e37_79b1) ^ Math.imul((frame / WORD) | 0, 0x85eb_ca6b);
   return mixed ^ (mixed >>> 15);
 }
 

@@ -304,7 +304,7 @@ export class Mmu implements PagingListener {
       if (this.nestedStatus !== NESTED_OK) return -PAGING_NESTED;
       host = this.second.physical[0]!;
     }
-    const page = host - (host % 0x1000);
+    const page = host - (host & 0xfff);
     return this.tlb.enter(lo, hi, access, pageBits, global, page, this.memory.touch(page));
   }
 

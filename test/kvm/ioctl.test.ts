@@ -504,6 +504,75 @@ describe('nent of the SETs', () => {
   });
 });
 
+describe('what KVM_SET_CPUID2 refuses in mainline', () => {
+  const ALL = [...Array(256).keys()];
+  const errnos = (user: Caller, tables: readonly (readonly CpuidEntry2[])[]) => {
+    const vcpu = user.vcpu();
+    return tables.map((table) => user.set(vcpu, table));
+  };
+
+  test('linear address widths but 0, 48 and 57, of 256', () => {
+    const user = caller({ process: { arena: 8 << 20 } });
+    const answers = errnos(
+      user,
+      ALL.map((bits) => [entry(0x8000_0008, { eax: 0xff00_00ff | (bits << 8) })]),
+    );
+    expect(ALL.filter((bits) => answers[bits] === 'OK')).toEqual([0, 48, 57]);
+    expect(new Set(answers)).toEqual(new Set(['OK', 'EINVAL']));
+  });
+
+  const good = entry(0x8000_0008, { eax: 48 << 8 });
+  const bad = entry(0x8000_0008, { eax: 52 << 8 });
+  const tiles = { eax: 1 << 18 };
+  const rows: readonly (readonly [what: string, table: readonly CpuidEntry2[], errno: string])[] = [
+    ['the first 0x80000008 counts, and it is good', [good, bad], 'OK'],
+    ['the first 0x80000008 counts, and it is bad', [bad, good], 'EINVAL'],
+    ['whatever its index and flags', [{ ...bad, index: 7, flags: 1 }, good], 'EINVAL'],
+    ['XTILEDATA in 0DH.0', [entry(0xd, { ...tiles, flags: 1 })], 'EPERM'],
+    ['XTILEDATA in 0DH.1', [entry(0xd, { ...tiles, flags: 1, index: 1 })], 'OK'],
+    ['XTILEDATA in 0DH of any index', [entry(0xd, { ...tiles, index: 1 })], 'EPERM'],
+    ['another flag does not make the index count', [entry(0xd, { ...tiles, index: 1, flags: 2 })], 'EPERM'],
+    ['the first 0DH.0 counts', [entry(0xd, { flags: 1 }), entry(0xd, { ...tiles, flags: 1 })], 'OK'],
+    ['XTILECFG alone', [entry(0xd, { eax: 1 << 17, flags: 1 })], 'OK'],
+    ['XTILEDATA in EDX', [entry(0xd, { edx: 1 << 18, flags: 1 })], 'OK'],
+    ['the width comes before the permission', [entry(0xd, tiles), bad], 'EINVAL'],
+    ['nothing else', [...UNKNOWN_BIT, entry(0xffff_ffff, { eax: 1, index: 9, flags: 0xffff_ffff })], 'OK'],
+  ];
+
+  test.each(rows)('%s', (_, table, errno) => {
+    expect(errnos(caller(), [table])).toEqual([errno]);
+    const withPermission = errnos(caller({ process: { guestPermissions: [18] } }), [table]);
+    expect(withPermission).toEqual([errno === 'EPERM' ? 'OK' : errno]);
+  });
+});
+
+describe('what KVM_GET_CPUID2 returns that was not written, after RESET', () => {
+  test.each(['6.1', '6.12', '6.18', '7.1', '7.3'] as const)('Linux %s', (kernel) => {
+    const user = caller({ kernel });
+    const vcpu = user.vcpu();
+    const ones = { eax: 0xffff_ffff, ebx: 0xffff_ffff, ecx: 0xffff_ffff, edx: 0xffff_ffff };
+    const table = [
+      entry(0x1, { ...ones, edx: 0 }),
+      entry(0x7, { ...ones, flags: 1 }),
+      entry(0x7, { ...ones, flags: 1, index: 1 }),
+      entry(0xd, { ...ones, flags: 1, eax: 7 }),
+      entry(0xd, { ...ones, flags: 1, index: 1 }),
+      entry(0xd, { ...ones, flags: 1, index: 1 }),
+    ];
+    expect(user.set(vcpu, table)).toBe('OK');
+    const address = user.marked(table.length, table.length);
+    expect(user.errno(vcpu, abi.KVM_GET_CPUID2, address)).toBe('OK');
+    expect(user.entries(address, table.length)).toEqual([
+      { ...table[0]!, ecx: 0xf7ff_ffff, edx: 0x200 }, // CR4.OSXSAVE is 0, the APIC is on
+      { ...table[1]!, ecx: 0xffff_ffef }, // CR4.PKE is 0
+      table[2],
+      { ...table[3]!, ebx: 0x240 }, // x87 alone
+      { ...table[4]!, ebx: 0x240 },
+      table[5], // only the first match is rewritten
+    ]);
+  });
+});
+
 // Descriptors ----------------------------------------------------------------------------------------------------------
 
 describe('kinds of descriptors', () => {
@@ -572,6 +641,7 @@ describe('kinds of descriptors', () => {
 describe('close()', () => {
   test('a descriptor is free again: 0, then EBADF, then it is the next to be given out', () => {
     const user = caller();
+    expect(user.kvm).toBe(3);
     const vm = user.vm();
     const later = user.vm();
     expect(user.process.close(vm)).toBe(0);

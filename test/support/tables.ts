@@ -13,6 +13,8 @@ export type Mutation =
   | { readonly op: 'remove'; readonly at: number }
   | { readonly op: 'move'; readonly at: number; readonly to: number }
   | { readonly op: 'relocate'; readonly steps: number; readonly register: Register; readonly value: number }
+  | { readonly op: 'address-width'; readonly at: number; readonly bits: number }
+  | { readonly op: 'tile-data'; readonly at: number }
   | { readonly op: 'insert'; readonly to: number; readonly entry: CpuidEntry2 };
 
 const u32 = fc.nat(0xffff_ffff);
@@ -66,6 +68,8 @@ export const mutation: Arbitrary<Mutation> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ op: fc.constant('index' as const), at: position, index }) },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('duplicate' as const), at: position, to: position, bit }) },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('remove' as const), at: position }) },
+  { weight: 1, arbitrary: fc.record({ op: fc.constant('address-width' as const), at: position, bits: fc.nat(0xff) }) },
+  { weight: 1, arbitrary: fc.record({ op: fc.constant('tile-data' as const), at: position }) },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('move' as const), at: position, to: position }) },
   {
     weight: 1,
@@ -89,6 +93,10 @@ const HYPER_V = { index: 0, flags: 0, eax: 0x4000_0005, ebx: 0x7263_694d, ecx: 0
 export function mutate(entries: readonly CpuidEntry2[], change: Mutation): CpuidEntry2[] {
   if (change.op === 'insert') return entries.toSpliced(change.to % (entries.length + 1), 0, change.entry);
   if (entries.length === 0) return [];
+  if (change.op === 'address-width') {
+    return changeOne(entries, 0x8000_0008, change.at, (eax) => (eax & ~0xff00) | (change.bits << 8));
+  }
+  if (change.op === 'tile-data') return changeOne(entries, 0xd, change.at, (eax) => eax | (1 << 18));
   if (change.op === 'relocate') return relocate(entries, change.steps, change.register, change.value);
   const at = change.at % entries.length;
   const entry = entries[at]!;
@@ -113,6 +121,19 @@ export function mutate(entries: readonly CpuidEntry2[], change: Mutation): Cpuid
     case 'move':
       return entries.toSpliced(at, 1).toSpliced(change.to % entries.length, 0, entry);
   }
+}
+
+/** Changes EAX of one of the entries of a function, if there are any. */
+function changeOne(
+  entries: readonly CpuidEntry2[],
+  fn: number,
+  nth: number,
+  change: (eax: number) => number,
+): CpuidEntry2[] {
+  const places = entries.flatMap((entry, at) => (entry.function === fn ? [at] : []));
+  if (places.length === 0) return [...entries];
+  const at = places[nth % places.length]!;
+  return entries.with(at, { ...entries[at]!, eax: change(entries[at]!.eax) >>> 0 });
 }
 
 /** KVM's leaves move up, and Hyper-V's take their place: one of its registers holds what it likes. */

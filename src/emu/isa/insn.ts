@@ -87,7 +87,7 @@ export const MAX_LENGTH = 15;
 
 const hex = (byte: number): string => byte.toString(16).padStart(2, '0');
 
-/** Code ran into valid x86 that this machine does not have. A failed precondition of the run, not an event of the guest. */
+/** Code ran into valid x86 that this machine does not have: a failed precondition of the run, no event of the guest. */
 export class EmulatorLimit extends Error {
   readonly bytes: readonly number[];
 

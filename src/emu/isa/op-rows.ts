@@ -20,7 +20,8 @@
  * On the right, a letter for the place and one for the width (appendix A.2.1 and A.2.2):
  *
  * - `E` register or memory by ModRM.rm, `R` register only, `M` memory only, `G` register by ModRM.reg, `Z` register by
- *   the opcode (`Z!` not register 0), `C` control register by ModRM.reg, `I` immediate, `J` branch displacement; `AL`, `rAX`, `CL`, `1`;
+ *   the opcode (`Z!` not register 0), `C` control register by ModRM.reg, `I` immediate, `J` branch displacement;
+ *   `AL`, `rAX`, `CL`, `1`;
  * - `b` byte, `w` word, `d` doubleword, `q` quadword, `o` 16 bytes, `s` pseudo-descriptor (10 bytes); `v` operand size,
  *   `y` 64 bits with REX.W, else 32; `z` operand size but at most 32 bits; `a` address size; `bs` a sign-extended byte.
  *   `M` alone is an address that is not accessed.
@@ -252,7 +253,8 @@ export const OP_ROWS = [
   op('SFENCE', ['NP 0F AE /7 mod3'], null),
   op('SERIALIZE', ['NP 0F 01 E8'], 'serialize', { gates: ['CPUID.SERIALIZE'], traits: ['ends', 'serializes'] }),
   op('RDTSC', ['0F 31'], 'rdtsc', { gates: ['CPUID.TSC'], traits: ['ends', 'faults', 'exits'] }),
-  op('RDTSCP', ['0F 01 F9'], 'rdtscp', { gates: ['CPUID.RDTSCP', 'VMX.ENABLE_RDTSCP'], traits: ['ends', 'faults', 'exits'] }),
+  op('RDTSCP', ['0F 01 F9'], 'rdtscp',
+    { gates: ['CPUID.RDTSCP', 'VMX.ENABLE_RDTSCP'], traits: ['ends', 'faults', 'exits'] }),
   op('RDPID', ['F3 0F C7 /7 | Rq'], 'rdpid', { gates: ['CPUID.RDPID', 'VMX.ENABLE_RDTSCP'] }),
   op('RDRAND', ['NFx 0F C7 /6 | Rv'], null, { gates: ['CPUID.RDRAND'], traits: ['ends', 'exits'] }),
   op('RDSEED', ['NFx 0F C7 /7 | Rv'], null, { gates: ['CPUID.RDSEED'], traits: ['ends', 'exits'] }),
@@ -274,7 +276,8 @@ export const OP_ROWS = [
   op('STI', ['FB'], null, { traits: ['ends', 'faults'] }),
   op('SYSCALL', ['0F 05'], 'syscall', { gates: ['EFER.SCE'], traits: ['branch', 'ends', 'faults'] }),
   op('SYSRET', ['0F 07'], 'sysret', { gates: ['EFER.SCE', '!CR4.FRED'], traits: ['branch', 'ends', 'faults', 'cpl0'] }),
-  op('SYSRETQ', ['o64 0F 07'], 'sysret', { gates: ['EFER.SCE', '!CR4.FRED'], traits: ['branch', 'ends', 'faults', 'cpl0'] }),
+  op('SYSRETQ', ['o64 0F 07'], 'sysret',
+    { gates: ['EFER.SCE', '!CR4.FRED'], traits: ['branch', 'ends', 'faults', 'cpl0'] }),
   op('ERETU', ['F3 0F 01 CA'], 'eretu', { gates: FRED, traits: ['branch', 'ends', 'faults', 'cpl0ud'] }),
   op('ERETS', ['F2 0F 01 CA'], 'erets', { gates: FRED, traits: ['branch', 'ends', 'faults', 'cpl0ud'] }),
   op('CLUI', ['F3 0F 01 EE'], 'clui', { gates: UINTR, traits: ['ends'] }),
@@ -285,7 +288,8 @@ export const OP_ROWS = [
 
   // Control registers and segment bases.
   op('MOV_FROM_CR', ['0F 20 /r modx | Rq, Cq'], 'mov_from_cr', { traits: ['ends', 'faults', 'exits', 'cpl0'] }),
-  op('MOV_TO_CR', ['0F 22 /r modx | Cq, Rq'], 'mov_to_cr*', { traits: ['ends', 'serializes', 'faults', 'exits', 'cpl0'] }),
+  op('MOV_TO_CR', ['0F 22 /r modx | Cq, Rq'], 'mov_to_cr*',
+    { traits: ['ends', 'serializes', 'faults', 'exits', 'cpl0'] }),
   op('CLAC', ['NP 0F 01 CA'], null, { gates: ['CPUID.SMAP'], traits: ['ends', 'cpl0ud'] }),
   op('STAC', ['NP 0F 01 CB'], null, { gates: ['CPUID.SMAP'], traits: ['ends', 'cpl0ud'] }),
   op('LIDT', ['0F 01 /3 | Ms'], null, { traits: ['ends', 'serializes', 'faults', 'exits', 'cpl0'] }),
@@ -307,13 +311,16 @@ export const OP_ROWS = [
   op('WRMSRNS_IMM', ['VEX.F3.MAP7 F6 /0 | Id, Rq'], 'wrmsrns_imm', { gates: ['CPUID.MSR_IMM'], traits: MSR_READ }),
   op('WRMSRLIST', ['F3 0F 01 C6'], null, { gates: ['CPUID.MSRLIST'], traits: MSR_READ }),
   op('URDMSR', ['F2 0F 38 F8 /r | Rq, Gq'], null, { gates: ['CPUID.USER_MSR'], traits: ['ends', 'faults', 'exits'] }),
-  op('URDMSR_IMM', ['VEX.F2.MAP7 F8 /0 | Rq, Id'], null, { gates: ['CPUID.USER_MSR'], traits: ['ends', 'faults', 'exits'] }),
+  op('URDMSR_IMM', ['VEX.F2.MAP7 F8 /0 | Rq, Id'], null,
+    { gates: ['CPUID.USER_MSR'], traits: ['ends', 'faults', 'exits'] }),
   op('UWRMSR', ['F3 0F 38 F8 /r | Gq, Rq'], null, { gates: ['CPUID.USER_MSR'], traits: ['ends', 'faults', 'exits'] }),
-  op('UWRMSR_IMM', ['VEX.F3.MAP7 F8 /0 | Id, Rq'], null, { gates: ['CPUID.USER_MSR'], traits: ['ends', 'faults', 'exits'] }),
+  op('UWRMSR_IMM', ['VEX.F3.MAP7 F8 /0 | Id, Rq'], null,
+    { gates: ['CPUID.USER_MSR'], traits: ['ends', 'faults', 'exits'] }),
 
   // Extended state and protection keys.
   op('XGETBV', ['NP 0F 01 D0'], 'xgetbv', { gates: ['CPUID.XSAVE', 'CR4.OSXSAVE'], traits: ['faults'] }),
-  op('XSETBV', ['NP 0F 01 D1'], 'xsetbv', { gates: ['CPUID.XSAVE', 'CR4.OSXSAVE'], traits: ['ends', 'serializes', 'faults', 'exits', 'cpl0'] }),
+  op('XSETBV', ['NP 0F 01 D1'], 'xsetbv',
+    { gates: ['CPUID.XSAVE', 'CR4.OSXSAVE'], traits: ['ends', 'serializes', 'faults', 'exits', 'cpl0'] }),
   op('RDPKRU', ['NP 0F 01 EE'], 'rdpkru', { gates: ['CPUID.PKU', 'CR4.PKE'], traits: ['faults'] }),
   op('WRPKRU', ['NP 0F 01 EF'], 'wrpkru', { gates: ['CPUID.PKU', 'CR4.PKE'], traits: ['ends', 'faults'] }),
 

@@ -113,7 +113,8 @@ const DEFINED: Rows = [
   [MAP['0F'], false, [F2], TWO_BYTE_F2],
   [MAP['0F'], false, [LOCKED], TWO_BYTE_LOCKED],
   [MAP['0F38'], false, [NP], '00-0B 1C-1E C8-CD F0-F1:m F6:m F9:m FC:m'],
-  [MAP['0F38'], false, [P66], '00-0B 10 14-15 17 1C-1E 20-25 28-29 2A:m 2B 30-35 37-41 80-82:m CF DB-DF F0-F1:m F5:m F6 F8:m FC:m'],
+  [MAP['0F38'], false, [P66],
+    '00-0B 10 14-15 17 1C-1E 20-25 28-29 2A:m 2B 30-35 37-41 80-82:m CF DB-DF F0-F1:m F5:m F6 F8:m FC:m'],
   [MAP['0F38'], false, [F3], 'D8:m0-3 DC DD-DF:m F6 F8 FA-FB:r FC:m'],
   [MAP['0F38'], false, [F2], 'F0-F1 F8 FC:m'],
   [MAP['0F3A'], false, [NP], '0F CC'],
@@ -124,10 +125,13 @@ const DEFINED: Rows = [
   [MAP['0F'], true, [F3], '10-12 16 2A 2C-2D 51-53 58-5F 6F-70 7E-7F C2 E6'],
   [MAP['0F'], true, [F2], '10-12 2A 2C-2D 51 58-5A 5C-5F 70 7C-7D 92-93 C2 D0 E6 F0'],
   [MAP['0F38'], true, [NP], '49 50-51 5E 6C B0 D2-D3 DA F2-F3 F5 F7'],
-  [MAP['0F38'], true, [P66], '00-0F 13 16-1A 1C-1E 20-25 28-41 45-47 49 4B 50-53 58-5A 5E 6C 78-79 8C 8E 90-93 96-9F A6-B1 B4-BF CF D2-D3 DA-EF F7'],
+  [MAP['0F38'], true, [P66], `
+    00-0F 13 16-1A 1C-1E 20-25 28-41 45-47 49 4B 50-53 58-5A 5E 6C 78-79
+    8C 8E 90-93 96-9F A6-B1 B4-BF CF D2-D3 DA-EF F7`],
   [MAP['0F38'], true, [F3], '4B 50-51 5C 5E 72 B0-B1 D2-D3 DA F5 F7'],
   [MAP['0F38'], true, [F2], '49 4B 50-51 5C 5E B0 CB-CD DA F5-F7'],
-  [MAP['0F3A'], true, [P66], '00-02 04-06 08-0F 14-19 1D 20-22 30-33 38-39 40-42 44 46 48-4C 5C-63 68-6F 78-7F CE-CF DE-DF'],
+  [MAP['0F3A'], true, [P66],
+    '00-02 04-06 08-0F 14-19 1D 20-22 30-33 38-39 40-42 44 46 48-4C 5C-63 68-6F 78-7F CE-CF DE-DF'],
   [MAP['0F3A'], true, [F2], 'F0'],
 ];
 

@@ -42,7 +42,8 @@ export class ArenaVerifier {
   firstRefused(rules: RuleLines, offset: number, count: number): number {
     if ((offset & 3) !== 0) return firstRefusedAt(rules, this.align(offset, count), 0, count);
     if (this.simd === null) return firstRefusedAt(rules, this.words, offset >>> 2, count);
-    return this.firstRefusedBySimd(this.simd, rules, offset, count);
+    const suspect = this.simd.nextSuspect(offset, offset + count * ENTRY2_SIZE, rules.screen);
+    return this.firstRefusedBySimd(this.simd, rules, offset, count, suspect);
   }
 
   /**
@@ -54,18 +55,41 @@ export class ArenaVerifier {
    */
   verifyAll(rules: RuleLines, offsets: Uint32Array, refused: Uint32Array): number {
     refused.fill(0);
+    return this.simd === null
+      ? this.verifyAllPortably(rules, offsets, refused)
+      : this.verifyAllBySimd(this.simd, rules, offsets, refused);
+  }
+
+  private verifyAllPortably(rules: RuleLines, offsets: Uint32Array, refused: Uint32Array): number {
+    let found = 0;
+    for (let n = 0; n < offsets.length; n++) {
+      if (!this.refuses(rules, offsets[n]!)) continue;
+      refused[n >>> 5]! |= 1 << (n & 31);
+      found++;
+    }
+    return found;
+  }
+
+  private verifyAllBySimd(simd: SimdScan, rules: RuleLines, offsets: Uint32Array, refused: Uint32Array): number {
     let found = 0;
     for (let first = 0; first < offsets.length; first += MAX_LISTED) {
       const count = Math.min(MAX_LISTED, offsets.length - first);
-      if (this.simd !== null && this.simd.suspects(offsets, first, count, rules.screen) === 0) continue;
+      if (simd.scanAll(offsets, first, count, rules.screen) === 0) continue;
       for (let n = 0; n < count; n++) {
-        if (this.simd !== null && !this.simd.isSuspect(n)) continue;
-        if (!this.refuses(rules, offsets[first + n]!)) continue;
+        const suspect = simd.suspectOf(n);
+        if (suspect < 0 || !this.refusesFrom(simd, rules, offsets[first + n]!, suspect)) continue;
         refused[(first + n) >>> 5]! |= 1 << (n & 31);
         found++;
       }
     }
     return found;
+  }
+
+  /** Whether a table is refused of which all is known before its first suspect entry. */
+  private refusesFrom(simd: SimdScan, rules: RuleLines, table: number, suspect: number): boolean {
+    if (suspect === 0 || (table & 3) !== 0) return this.refuses(rules, table);
+    const count = this.view.getUint32(table, true);
+    return this.firstRefusedBySimd(simd, rules, table + CPUID2_HEADER_SIZE, count, suspect) >= 0;
   }
 
   private refuses(rules: RuleLines, table: number): boolean {
@@ -76,16 +100,16 @@ export class ArenaVerifier {
     return this.firstRefused(rules, table + CPUID2_HEADER_SIZE, nent) >= 0;
   }
 
-  /** `firstRefusedAt()` with the other kernel. */
-  private firstRefusedBySimd(simd: SimdScan, rules: RuleLines, offset: number, count: number): number {
+  /** `firstRefusedAt()` with the other kernel, from the first suspect on. */
+  private firstRefusedBySimd(simd: SimdScan, rules: RuleLines, offset: number, count: number, suspect: number): number {
     const { words } = this;
     const { screen } = rules;
     const end = offset + count * ENTRY2_SIZE;
     let foreign: boolean | null = null;
-    let at = simd.nextSuspect(offset, end, screen);
+    let at = suspect;
     while (at < end) {
       if (rules.refuses(words, at >>> 2)) {
-        if (!isSignatureLeaf(words[at >>> 2]!)) break;
+        if (!isSignatureLeaf(words[at >>> 2]! | 0)) break;
         foreign ??= isSignatureForeign(words, offset >>> 2, end >>> 2);
         if (!foreign) break;
       }

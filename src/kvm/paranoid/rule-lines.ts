@@ -68,14 +68,14 @@ export class RuleLines implements RuleArrays {
     return this.builtScreen;
   }
 
-  /** The line that decides about an entry. */
+  /** The line that decides about an entry. The numbers may be signed. */
   lineOf(fn: number, index: number, significant: boolean): number {
-    if ((fn & SLOTLESS) !== 0) return this.rangeLine(fn);
+    if ((fn & SLOTLESS) !== 0) return this.rangeLine(fn >>> 0);
     const slot = slotOf(fn);
     const base = this.base[slot]!;
     const count = this.subleaves[slot]!;
     if (count === 0 || !significant) return base;
-    return base + 1 + (index < count ? index : count - 1);
+    return base + 1 + (index >>> 0 < count ? index : count - 1);
   }
 
   /** The line of a function without a slot. */
@@ -87,7 +87,9 @@ export class RuleLines implements RuleArrays {
 
   /** Whether the entry at word `at` breaks a rule, taken by itself. Exact; allocates nothing. */
   refuses(words: Uint32Array, at: number): boolean {
-    const line = this.lineOf(words[at]!, words[at + INDEX_AT]!, (words[at + FLAGS_AT]! & SIGNIFICANT) !== 0);
+    // Signed: V8 would put large unsigned numbers on the heap to pass them on.
+    const significant = (words[at + FLAGS_AT]! & SIGNIFICANT) !== 0;
+    const line = this.lineOf(words[at]! | 0, words[at + INDEX_AT]! | 0, significant);
     const { reject, checks, checkStart } = this;
     const first = line * 4;
     const refused =
@@ -98,7 +100,7 @@ export class RuleLines implements RuleArrays {
     if (refused !== 0) return true;
     const end = checkStart[line + 1]! * CHECK_SIZE;
     for (let check = checkStart[line]! * CHECK_SIZE; check < end; check += CHECK_SIZE) {
-      if (!this.passes(check, words[at + A + checks[check + REGISTER]!]!)) return true;
+      if (!this.passes(check, words[at + A + checks[check + REGISTER]!]! | 0)) return true;
     }
     return false;
   }
@@ -108,11 +110,12 @@ export class RuleLines implements RuleArrays {
     if ((value & this.reject[line * 4 + register]!) !== 0) return false;
     const end = this.checkStart[line + 1]! * CHECK_SIZE;
     for (let check = this.checkStart[line]! * CHECK_SIZE; check < end; check += CHECK_SIZE) {
-      if (this.checks[check + REGISTER] === register && !this.passes(check, value)) return false;
+      if (this.checks[check + REGISTER] === register && !this.passes(check, value | 0)) return false;
     }
     return true;
   }
 
+  /** @param value signed */
   private passes(check: number, value: number): boolean {
     const { checks } = this;
     const operand = checks[check + OPERAND]!;
@@ -121,9 +124,9 @@ export class RuleLines implements RuleArrays {
       case FIELD:
         return field <= operand >>> 0;
       case FIXED:
-        return (value | 0) === operand;
+        return value === operand;
       case FIXED_OR_ZERO:
-        return value === 0 || (value | 0) === operand;
+        return value === 0 || value === operand;
       default:
         return this.lists(operand, checks[check + LENGTH]!, field);
     }

@@ -195,7 +195,7 @@ function lookAt(rules: RuleLines, line: number, register: number, exactly: boole
   const allowed = new Set([...wanted, 0].filter((want) => rules.allows(line, register, want >>> 0)));
   const [want, otherWant = want] = allowed;
   if (want === undefined || otherWant === undefined || (lists & fields) !== 0) return SUSPECT;
-  return { ...look, want, otherWant: (otherWant & ~look.check) === 0 ? otherWant : want };
+  return { ...look, want, otherWant };
 }
 
 /**

@@ -33,7 +33,6 @@ const add = binary(0x6a);
 const subtract = binary(0x6b);
 const multiply = binary(0x6c);
 const and = binary(0x71);
-const or = binary(0x72);
 const shiftLeft = binary(0x74);
 const shiftRight = binary(0x76);
 const isNegative = (value: Code): Code => [...value, ...constant(0), 0x48];
@@ -49,8 +48,9 @@ const andVectors = binary(0xfd, 78);
 const andNotVectors = binary(0xfd, 79);
 const orVectors = binary(0xfd, 80);
 const xorVectors = binary(0xfd, 81);
-/** Adds four numbers to four. */
+// Four numbers each.
 const addVectors = binary(0xfd, 0xae, 0x01);
+const lesser = binary(0xfd, 0xb7, 0x01);
 const isAnySet = (vector: Code): Code => [...vector, 0xfd, 83];
 
 const when = (condition: Code, ...then: Code[]): Code => [...condition, 0x04, 0x40, ...then.flat(), 0x0b];
@@ -116,8 +116,9 @@ const index = 6;
 const count = 7;
 const stop = 8;
 const registers = 9;
-const addend = 10;
-const strayed = 11;
+const checked = 10;
+const addend = 11;
+const strayed = 12;
 
 /** Finds the row of the entry `offset` bytes behind `at`, as the portable kernel does. */
 const findRow = (offset: number): Code[] => [
@@ -147,6 +148,7 @@ const strays = (offset: number): Code => xorVectors(andVectors(ofEntry(offset), 
 /** The second look. */
 const straysAgain: readonly Code[] = [
   set(registers, ofEntry(0)),
+  set(checked, andVectors(get(registers), ofRow('secondCheck'))),
   set(addend, ofRow('add')),
   set(
     strayed,
@@ -159,7 +161,8 @@ const straysAgain: readonly Code[] = [
     strayed,
     orVectors(
       andVectors(get(strayed), ofRow('top')),
-      xorVectors(andVectors(get(registers), ofRow('secondCheck')), ofRow('secondWant')),
+      // Zero where one of the two is what is wanted.
+      lesser(xorVectors(get(checked), ofRow('secondWant')), xorVectors(get(checked), ofRow('otherWant'))),
     ),
   ),
 ];
@@ -169,7 +172,7 @@ const scan: WasmFunction = {
   name: 'scan',
   parameters: 3,
   numbers: 6,
-  vectors: 3,
+  vectors: 4,
   body: [
     forever(
       forever(
@@ -199,31 +202,32 @@ const scan: WasmFunction = {
 };
 
 // Parameters and locals of `scanAll`.
-const offsets = 0;
-const tables = 1;
+const list = 0;
+const listEnd = 1;
 const limit = 3;
-const suspects = 4;
-const n = 5;
-const table = 6;
-const nent = 7;
-const found = 8;
-const bitmap = 9;
+const table = 4;
+const nent = 5;
+const found = 6;
+const suspect = 7;
+
+/** What `scanAll` puts into its list for tables of which no entry is a suspect. */
+export const CLEAN = 0xffff_ffff;
 
 /**
- * `scanAll(offsets, tables, screen, limit, suspects)`: scans the tables, each a `struct kvm_cpuid2`, at the offsets in a
- * list; sets the bits of those in a bitmap that do not pass, or have too many entries, or reach beyond `limit`. Returns
- * how many.
+ * `scanAll(list, listEnd, screen, limit)`: takes a list of offsets of tables, each a `struct kvm_cpuid2`, and puts in
+ * place of each the address of the table's first suspect entry, or {@link CLEAN}. A table with too many entries, or one
+ * that reaches beyond `limit`, becomes a suspect at 0. Returns how many tables are not clean.
  */
 const scanAll: WasmFunction = {
   name: 'scanAll',
-  parameters: 5,
-  numbers: 5,
+  parameters: 4,
+  numbers: 4,
   vectors: 0,
   body: [
     forever(
-      leaveWhen(isAtLeast(get(n), get(tables))),
-      set(table, load(add(get(offsets), shiftLeft(get(n), constant(2))))),
-      set(bitmap, constant(1)),
+      leaveWhen(isAtLeast(get(list), get(listEnd))),
+      set(table, load(get(list))),
+      set(suspect, constant(0)),
       when(
         isBelow(get(table), subtract(get(limit), constant(CPUID2_HEADER_SIZE - 1))),
         set(nent, load(get(table))),
@@ -233,17 +237,14 @@ const scanAll: WasmFunction = {
           set(nent, add(get(table), multiply(get(nent), constant(ENTRY2_SIZE)))),
           when(
             isAtLeast(get(limit), get(nent)),
-            set(bitmap, isBelow(call(0, get(table), get(nent), get(screen)), get(nent))),
+            set(suspect, call(0, get(table), get(nent), get(screen))),
+            set(suspect, select(get(suspect), constant(CLEAN), isBelow(get(suspect), get(nent)))),
           ),
         ),
       ),
-      when(
-        get(bitmap),
-        set(found, add(get(found), constant(1))),
-        set(bitmap, add(get(suspects), shiftLeft(shiftRight(get(n), constant(5)), constant(2)))),
-        store(get(bitmap), or(load(get(bitmap)), shiftLeft(constant(1), get(n)))),
-      ),
-      set(n, add(get(n), constant(1))),
+      store(get(list), get(suspect)),
+      set(found, add(get(found), isBelow(get(suspect), constant(CLEAN)))),
+      set(list, add(get(list), constant(4))),
     ),
     get(found),
   ],

@@ -1,6 +1,6 @@
 import type { MemoryBlock } from '../../linux/user-memory.js';
 import { SCREEN_WORDS, type Screen, ScreenStore } from './screen.js';
-import { simdKernel } from './simd-code.js';
+import { CLEAN, simdKernel } from './simd-code.js';
 
 // What of the JavaScript API of WebAssembly is used here; not every environment has it.
 interface WasmMemory extends MemoryBlock {
@@ -16,18 +16,17 @@ const { WebAssembly } = globalThis as unknown as { readonly WebAssembly?: WebAss
 
 interface Kernel {
   scan(at: number, end: number, screen: number): number;
-  scanAll(offsets: number, tables: number, screen: number, limit: number, suspects: number): number;
+  scanAll(list: number, listEnd: number, screen: number, limit: number): number;
 }
 
 const PAGE_SHIFT = 16;
 const PAGE = 1 << PAGE_SHIFT;
-/** Behind the arena, out of the process's reach: screens, then the lists of a batch. */
+/** Behind the arena, out of the process's reach: screens, then the list of a batch. */
 const SCREENS = 4;
-const SCREEN_BYTES = 4 * SCREEN_WORDS;
-const LISTS = SCREENS * SCREEN_BYTES;
-/** Tables that {@link SimdScan.suspects} takes at once. */
+const LIST = SCREENS * 4 * SCREEN_WORDS;
+/** Tables that {@link SimdScan.scanAll} takes at once. */
 export const MAX_LISTED = 8192;
-const KERNEL_BYTES = LISTS + 4 * MAX_LISTED + MAX_LISTED / 8;
+const KERNEL_BYTES = LIST + 4 * MAX_LISTED;
 
 const kernelStart = (arena: number): number => Math.ceil(arena / PAGE) * PAGE;
 
@@ -63,18 +62,16 @@ export class SimdScan {
   private readonly store: ScreenStore;
   /** Where the arena ends. */
   private readonly limit: number;
-  private readonly lists: number;
-  private readonly offsets: Uint32Array;
-  private readonly bitmap: Uint32Array;
+  private readonly listStart: number;
+  private readonly list: Uint32Array;
 
   private constructor(memory: WasmMemory, module: object, arena: number) {
     const start = kernelStart(arena);
     this.kernel = new WebAssembly!.Instance(module, { kernel: { memory } }).exports as Kernel;
     this.store = new ScreenStore(new Int32Array(memory.buffer), start / 4, SCREENS);
     this.limit = arena;
-    this.lists = start + LISTS;
-    this.offsets = new Uint32Array(memory.buffer, this.lists, MAX_LISTED);
-    this.bitmap = new Uint32Array(memory.buffer, this.lists + 4 * MAX_LISTED, MAX_LISTED / 32);
+    this.listStart = start + LIST;
+    this.list = new Uint32Array(memory.buffer, this.listStart, MAX_LISTED);
   }
 
   /**
@@ -96,22 +93,16 @@ export class SimdScan {
   /**
    * Scans tables, each a `struct kvm_cpuid2`, at `count` of the offsets in a list, at most {@link MAX_LISTED}.
    *
-   * @returns how many do not pass, have too many entries, or reach beyond the arena
+   * @returns how many have suspects, too many entries, or reach beyond the arena; {@link suspectOf} says more
    */
-  suspects(list: Uint32Array, first: number, count: number, screen: Screen): number {
-    for (let n = 0; n < count; n++) this.offsets[n] = list[first + n]!;
-    this.bitmap.fill(0);
-    return this.kernel.scanAll(
-      this.lists,
-      count,
-      4 * this.store.locate(screen),
-      this.limit,
-      this.lists + 4 * MAX_LISTED,
-    );
+  scanAll(offsets: Uint32Array, first: number, count: number, screen: Screen): number {
+    for (let n = 0; n < count; n++) this.list[n] = offsets[first + n]!;
+    return this.kernel.scanAll(this.listStart, this.listStart + 4 * count, 4 * this.store.locate(screen), this.limit);
   }
 
-  /** Whether the last call of {@link suspects} found the table at this place of the list suspect. */
-  isSuspect(n: number): boolean {
-    return ((this.bitmap[n >>> 5]! >>> (n & 31)) & 1) !== 0;
+  /** After {@link scanAll}: where the n-th table's first suspect is; 0 if the table itself is odd, -1 if all is well. */
+  suspectOf(n: number): number {
+    const suspect = this.list[n]!;
+    return suspect === CLEAN ? -1 : suspect;
   }
 }

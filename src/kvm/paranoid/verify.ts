@@ -33,7 +33,7 @@ export function firstRefusedAt(rules: RuleLines, words: Uint32Array, start: numb
   let at = nextSuspect(words, start, end, screen);
   while (at < end) {
     if (rules.refuses(words, at)) {
-      if (!isSignatureLeaf(words[at]!)) break;
+      if (!isSignatureLeaf(words[at]! | 0)) break;
       foreign ??= isSignatureForeign(words, start, end);
       if (!foreign) break;
     }
@@ -72,6 +72,7 @@ const ROW_SIZE = ROW_WORDS;
 const WANT = ROW.want;
 const CHECK2 = ROW.secondCheck;
 const WANT2 = ROW.secondWant;
+const OTHER = ROW.otherWant;
 const ADD = ROW.add;
 const TOP = ROW.top;
 /** Indices of words are at most this: V8 then knows that sums of them do not overflow. */
@@ -120,17 +121,22 @@ function strays(words: Uint32Array, at: number, row: number): number {
 /** The second look. It passes whatever the first does. */
 function straysAgain(words: Uint32Array, at: number, row: number): number {
   return (
-    registerStrays(words[at + A]!, row) |
-    registerStrays(words[at + B]!, row + 1) |
-    registerStrays(words[at + C]!, row + 2) |
-    registerStrays(words[at + D]!, row + 3)
+    registerStrays(words, at + A, row) |
+    registerStrays(words, at + B, row + 1) |
+    registerStrays(words, at + C, row + 2) |
+    registerStrays(words, at + D, row + 3)
   );
 }
 
-function registerStrays(value: number, row: number): number {
+function registerStrays(words: Uint32Array, at: number, row: number): number {
+  const value = words[at]!;
+  const checked = value & STORE[row + CHECK2]!;
+  const one = checked ^ STORE[row + WANT2]!;
+  const other = checked ^ STORE[row + OTHER]!;
   const add = STORE[row + ADD]!;
   const carries = (value & add) | ((value | add) & ~(value + add));
-  return ((value & STORE[row + CHECK2]!) ^ STORE[row + WANT2]!) | (carries & STORE[row + TOP]!);
+  // Of a number that is not zero, or of its negative, the uppermost bit is set.
+  return (((one | -one) & (other | -other)) >>> 31) | (carries & STORE[row + TOP]!);
 }
 
 /**

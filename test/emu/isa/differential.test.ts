@@ -19,9 +19,10 @@ describe('instructions from the encoder', () => {
     fc.assert(
       fc.property(samples, ({ form, bytes, lock }) => {
         seen.add(form.id);
-        const we = ours(bytes);
-        expect(we, hex(bytes)).toMatchObject({ outcome: OUTCOME.DECODED, op: form.op, length: bytes.length });
-        expect(we.text.startsWith('lock '), hex(bytes)).toBe(lock);
+        const { outcome, op, length, text } = ours(bytes);
+        const same = outcome === OUTCOME.DECODED && op === form.op && length === bytes.length;
+        const complaint = same && text.startsWith('lock ') === lock ? null : `${hex(bytes)}: ${form.text}, not ${text}`;
+        expect(complaint).toBeNull();
         expect(disagreement(padded(bytes))).toBeNull();
       }),
       runs(12_000),
@@ -145,8 +146,8 @@ describe('the opcode map', () => {
     for (const map of [1, 2, 3, 7, 8]) {
       for (let opcode = 0; opcode < 256; opcode++) {
         for (const pp of [0, 1, 2, 3]) {
-          for (const fields of [0x78, 0x7c, 0xf8, 0x70]) {
-            for (const modrm of [0xc0, 0xd9, 0x08, 0x15]) {
+          for (const fields of [0x78, 0x7c, 0xf8]) {
+            for (const modrm of [0xc0, 0x15]) {
               const complaint = disagreement(padded([0xc4, 0xe0 | map, fields | pp, opcode, modrm]));
               if (complaint) complaints.push(complaint);
             }

@@ -138,9 +138,10 @@ function isPadlock(code: string): boolean {
 
 /**
  * Operations of the table in forms that the machine does not have: MOV of segment and debug registers and of `moffs`,
- * far branches, PUSH and POP of FS and GS, PUSH of a 16-bit immediate, the undocumented F6 /1 of TEST, other NOPs.
+ * far branches, PUSH and POP of FS and GS, PUSH of a 16-bit immediate, TEST as F6 /1 and SHL as /6 (APM only),
+ * other NOPs.
  */
-const OTHER_FORMS = /^(?:mov|jmp|call|push|pop|data16 push|test|nop)\b/;
+const OTHER_FORMS = /^(?:mov|push|pop|data16 push|test|nop|shl|jmp far|call far|ret far)\b/;
 
 const MNEMONICS: ReadonlySet<string> = new Set(OP_NAMES.map(mnemonicOf));
 
