@@ -302,6 +302,42 @@ describe.runIf(existsSync(MAIN)).concurrent('kvm-cpuid', () => {
     });
   });
 
+  describe('replay', () => {
+    test('a recording of a kernel agrees, section by section', async () => {
+      const result = await run(['replay', captureFile('tcg-6.1-Opteron_G1'), '--json']);
+      expect([result.status, result.err]).toEqual([0, '']);
+      const { capture, sections, mismatches } = documentOf(result);
+      expect([capture, mismatches]).toEqual(['tcg-6.1-Opteron_G1', []]);
+      expect(sections).toMatchObject({ supported: { checked: 1, agree: 1, skipped: 0 }, set: {}, flips: {} });
+      for (const section of Object.values<Document>(sections)) {
+        expect(section.agree).toBe(section.checked);
+        if (section.skipped > 0) expect(section.reason).toEqual(expect.any(String));
+      }
+    });
+
+    test('a recording that was tampered with does not', async () => {
+      const capture = loadCapture('tcg-6.1-Opteron_G1');
+      capture.set[0].set = 'EINVAL';
+      const result = await run(['replay', file('tampered.json', JSON.stringify(capture)), '--json']);
+      expect(result.status).toBe(1);
+      const { sections, mismatches } = documentOf(result);
+      expect(sections.set.agree).toBe(sections.set.checked - 1);
+      expect(mismatches).toHaveLength(1);
+    });
+  });
+
+  describe('diff', () => {
+    test('of a host with itself: none', async () => {
+      expect(await run(['diff', 'genoa', 'genoa'])).toMatchObject({ status: 0, err: '' });
+    });
+
+    test('of two tables: by the name of the bit', async () => {
+      const [one, two] = [file('one.json', table(LEAF_7)), file('two.json', table(REFUSED))];
+      const { status, out } = await run(['diff', one, two]);
+      expect([status, out.includes('WAITPKG'), out.includes('\u001b')]).toEqual([1, true, false]);
+    });
+  });
+
   describe('convert', () => {
     test('a capture to cpuid -r and on to entries', async () => {
       const text = await run(['convert', CAPTURE]);

@@ -573,6 +573,64 @@ describe('what KVM_GET_CPUID2 returns that was not written, after RESET', () => 
   });
 });
 
+describe('PV_UNHALT, when HLT does not exit', () => {
+  const SIGNATURE = { ebx: 0x4b4d_564b, ecx: 0x564b_4d56, edx: 0x4d };
+  const FEATURES = 0x0100_7efb;
+
+  /** Whether bit 7 of a features leaf is left, of a table with KVM's signature in some places. */
+  function unhaltOf(user: Caller, table: readonly CpuidEntry2[], fn: number, sets = 1): boolean {
+    const vm = user.vm();
+    expect(user.enableCap(vm, abi.KVM_CAP_X86_DISABLE_EXITS, 2n)).toBe('OK');
+    const vcpu = user.vcpu(vm);
+    for (let i = 0; i < sets; i++) expect(user.set(vcpu, table)).toBe('OK');
+    const address = user.marked(table.length, table.length);
+    expect(user.errno(vcpu, abi.KVM_GET_CPUID2, address)).toBe('OK');
+    const { eax } = user.entries(address, table.length).find((item) => item.function === fn)!;
+    expect(eax & ~0x80).toBe(FEATURES & ~0x80);
+    return (eax & 0x80) !== 0;
+  }
+
+  const features = (fn: number) => entry(fn, { eax: FEATURES });
+  const hyperV = entry(0x4000_0000, { eax: 0x4000_0005, ebx: 0x7263_694d, ecx: 0x666f_736f, edx: 0x7648_2074 });
+
+  type Row = readonly [what: string, base: number, signature: Partial<CpuidEntry2>, left: boolean];
+  const rows: readonly Row[] = [
+    ['the usual base', 0x4000_0000, SIGNATURE, false],
+    ['behind Hyper-V', 0x4000_0100, SIGNATURE, false],
+    ['the last base', 0x4000_ff00, SIGNATURE, false],
+    ['beyond the last base', 0x4001_0000, SIGNATURE, true],
+    ['a base that is none', 0x4000_0080, SIGNATURE, true],
+    ['another EBX', 0x4000_0000, { ...SIGNATURE, ebx: 0 }, true],
+    ['another ECX', 0x4000_0000, { ...SIGNATURE, ecx: 0 }, true],
+    ['another EDX', 0x4000_0000, { ...SIGNATURE, edx: 0 }, true],
+    ['another EAX does not matter', 0x4000_0000, { ...SIGNATURE, eax: 7 }, false],
+  ];
+
+  test.each(rows)('%s', (_, base, signature, left) => {
+    const others = base === 0x4000_0000 ? [] : [hyperV];
+    const table = [...others, entry(base, signature), features(base + 1)];
+    expect(unhaltOf(caller(), table, base + 1)).toBe(left);
+  });
+
+  test('of two signatures the lower counts', () => {
+    const table = [0x4000_0200, 0x4000_0100].flatMap((base) => [entry(base, SIGNATURE), features(base + 1)]);
+    expect([0x4000_0101, 0x4000_0201].map((fn) => unhaltOf(caller(), table, fn))).toEqual([false, true]);
+  });
+
+  test('Linux 6.1 knows the base of the table before', () => {
+    const table = [entry(0x4000_0000, SIGNATURE), features(0x4000_0001)];
+    expect([1, 2].map((sets) => unhaltOf(caller({ kernel: '6.1' }), table, 0x4000_0001, sets))).toEqual([true, false]);
+  });
+
+  test('when HLT exits, the bit stays', () => {
+    const user = caller();
+    const vcpu = user.vcpu();
+    const table = [entry(0x4000_0000, SIGNATURE), features(0x4000_0001)];
+    expect(user.set(vcpu, table)).toBe('OK');
+    expect(user.get(vcpu, abi.KVM_GET_CPUID2)).toEqual(table);
+  });
+});
+
 // Descriptors ----------------------------------------------------------------------------------------------------------
 
 describe('kinds of descriptors', () => {

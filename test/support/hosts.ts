@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
-import { builtInHosts, describeBuiltIn, describeDump, type HostDescription, readHost } from '../../src/index.js';
+import { builtInHosts, describeDump, type HostDescription, readHost } from '../../src/index.js';
 import { captureFile, captureNames } from './captures.js';
+import { hostNamed } from './platforms.js';
 
 export { type Platform, platformsOf } from './platforms.js';
 
@@ -25,7 +26,7 @@ export const captureHosts: () => readonly HostDescription[] = once(() =>
   captureNames.map((name) => described(name, gunzipSync(readFileSync(captureFile(name))))),
 );
 
-export const ownHosts: () => readonly HostDescription[] = once(() => builtInHosts().map(describeBuiltIn));
+export const ownHosts: () => readonly HostDescription[] = once(() => builtInHosts().map(({ name }) => hostNamed(name)));
 
 export const dumpHosts: () => readonly HostDescription[] = once(() =>
   dumpsPresent

@@ -16,8 +16,14 @@ import {
 
 type Placement = NonNullable<KvmOptions['placement']>;
 
+const named = new Map<string, HostDescription>();
+
 /** A built-in host. */
-export const hostNamed = (name: string): HostDescription => describeBuiltIn(builtInHost(name)!);
+export function hostNamed(name: string): HostDescription {
+  const host = named.get(name) ?? describeBuiltIn(builtInHost(name)!);
+  named.set(name, host);
+  return host;
+}
 
 /** A kind of VM that a host offers on one kernel line. */
 export interface Platform {

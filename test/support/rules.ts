@@ -2,6 +2,7 @@ import { bootKvm, type CpuidEntry2, type HostDescription, type KvmOptions, Vmm }
 import { ENTRY2_WORDS } from '../../src/kvm/abi.js';
 import { putEntry } from '../../src/kvm/cpuid-table.js';
 import type { AllowedTable } from '../../src/kvm/paranoid/allowed-table.js';
+import type { RuleLines } from '../../src/kvm/paranoid/rule-lines.js';
 import { isForeignSignatureLeaf } from '../../src/kvm/paranoid/verify.js';
 import { allHosts } from './hosts.js';
 
@@ -43,7 +44,7 @@ export function wordsOf(entries: readonly CpuidEntry2[]): Uint32Array {
 }
 
 /** What all kernels must find: the first refused entry, one exact look at every entry. */
-export function firstRefusedSlowly(allowed: AllowedTable, words: Uint32Array, count: number): number {
+export function firstRefusedSlowly(allowed: RuleLines, words: Uint32Array, count: number): number {
   for (let position = 0; position < count; position++) {
     const at = position * ENTRY2_WORDS;
     if (allowed.refuses(words, at) && !isForeignSignatureLeaf(words[at]!, words, count)) return position;

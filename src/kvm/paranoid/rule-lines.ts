@@ -1,5 +1,5 @@
 import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../../cpuid/entry.js';
-import { EAX, EBX, ECX, EDX, FLAGS, INDEX } from '../abi.js';
+import { EAX, EBX, ECX, EDX, FLAGS, FUNCTION, INDEX } from '../abi.js';
 import {
   CHECK,
   CHECK_FIELD,
@@ -12,26 +12,28 @@ import {
 } from './rule-arrays.js';
 import { buildScreen, type Screen } from './screen.js';
 
-// Copies of constants for the code that runs in hot loops: V8 compiles those of this module into it, imported ones it
-// would read from memory.
-const CHECK_SIZE = CHECK_WORDS;
-const KIND = CHECK.kind;
-const REGISTER = CHECK.register;
-const SHIFT = CHECK.shift;
-const MASK = CHECK.mask;
-const OPERAND = CHECK.operand;
-const LENGTH = CHECK.length;
-const FIELD = CHECK_FIELD;
-const FIXED = CHECK_FIXED;
-const FIXED_OR_ZERO = CHECK_FIXED_OR_ZERO;
-const A = EAX;
-const B = EBX;
-const C = ECX;
-const D = EDX;
-const INDEX_AT = INDEX;
-const FLAGS_AT = FLAGS;
-const SIGNIFICANT = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
-const SLOTLESS = NO_SLOT;
+// V8 compiles the constants of a module into its code, but reads imported ones from memory: hence these copies.
+const checkSize = CHECK_WORDS;
+const {
+  kind: kindAt,
+  register: registerAt,
+  shift: shiftAt,
+  mask: maskAt,
+  operand: operandAt,
+  length: lengthAt,
+} = CHECK;
+const field = CHECK_FIELD;
+const fixed = CHECK_FIXED;
+const fixedOrZero = CHECK_FIXED_OR_ZERO;
+const functionAt = FUNCTION;
+const indexAt = INDEX;
+const flagsAt = FLAGS;
+const eaxAt = EAX;
+const ebxAt = EBX;
+const ecxAt = ECX;
+const edxAt = EDX;
+const significantIndex = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+const noSlot = NO_SLOT;
 
 /** The rules of one overlay, ready to be applied to entries in the words that userspace wrote. */
 export class RuleLines implements RuleArrays {
@@ -70,7 +72,7 @@ export class RuleLines implements RuleArrays {
 
   /** The line that decides about an entry. The numbers may be signed. */
   lineOf(fn: number, index: number, significant: boolean): number {
-    if ((fn & SLOTLESS) !== 0) return this.rangeLine(fn >>> 0);
+    if ((fn & noSlot) !== 0) return this.rangeLine(fn >>> 0);
     const slot = slotOf(fn);
     const base = this.base[slot]!;
     const count = this.subleaves[slot]!;
@@ -88,19 +90,19 @@ export class RuleLines implements RuleArrays {
   /** Whether the entry at word `at` breaks a rule, taken by itself. Exact; allocates nothing. */
   refuses(words: Uint32Array, at: number): boolean {
     // Signed: V8 would put large unsigned numbers on the heap to pass them on.
-    const significant = (words[at + FLAGS_AT]! & SIGNIFICANT) !== 0;
-    const line = this.lineOf(words[at]! | 0, words[at + INDEX_AT]! | 0, significant);
+    const significant = (words[at + flagsAt]! & significantIndex) !== 0;
+    const line = this.lineOf(words[at + functionAt]! | 0, words[at + indexAt]! | 0, significant);
     const { reject, checks, checkStart } = this;
     const first = line * 4;
     const refused =
-      (words[at + A]! & reject[first]!) |
-      (words[at + B]! & reject[first + 1]!) |
-      (words[at + C]! & reject[first + 2]!) |
-      (words[at + D]! & reject[first + 3]!);
+      (words[at + eaxAt]! & reject[first]!) |
+      (words[at + ebxAt]! & reject[first + 1]!) |
+      (words[at + ecxAt]! & reject[first + 2]!) |
+      (words[at + edxAt]! & reject[first + 3]!);
     if (refused !== 0) return true;
-    const end = checkStart[line + 1]! * CHECK_SIZE;
-    for (let check = checkStart[line]! * CHECK_SIZE; check < end; check += CHECK_SIZE) {
-      if (!this.passes(check, words[at + A + checks[check + REGISTER]!]! | 0)) return true;
+    const end = checkStart[line + 1]! * checkSize;
+    for (let check = checkStart[line]! * checkSize; check < end; check += checkSize) {
+      if (!this.passes(check, words[at + eaxAt + checks[check + registerAt]!]! | 0)) return true;
     }
     return false;
   }
@@ -108,9 +110,9 @@ export class RuleLines implements RuleArrays {
   /** Whether a line allows a value in one register. */
   allows(line: number, register: number, value: number): boolean {
     if ((value & this.reject[line * 4 + register]!) !== 0) return false;
-    const end = this.checkStart[line + 1]! * CHECK_SIZE;
-    for (let check = this.checkStart[line]! * CHECK_SIZE; check < end; check += CHECK_SIZE) {
-      if (this.checks[check + REGISTER] === register && !this.passes(check, value | 0)) return false;
+    const end = this.checkStart[line + 1]! * checkSize;
+    for (let check = this.checkStart[line]! * checkSize; check < end; check += checkSize) {
+      if (this.checks[check + registerAt] === register && !this.passes(check, value | 0)) return false;
     }
     return true;
   }
@@ -118,17 +120,17 @@ export class RuleLines implements RuleArrays {
   /** @param value signed */
   private passes(check: number, value: number): boolean {
     const { checks } = this;
-    const operand = checks[check + OPERAND]!;
-    const field = (value & checks[check + MASK]!) >>> checks[check + SHIFT]!;
-    switch (checks[check + KIND]) {
-      case FIELD:
-        return field <= operand >>> 0;
-      case FIXED:
+    const operand = checks[check + operandAt]!;
+    const part = (value & checks[check + maskAt]!) >>> checks[check + shiftAt]!;
+    switch (checks[check + kindAt]) {
+      case field:
+        return part <= operand >>> 0;
+      case fixed:
         return value === operand;
-      case FIXED_OR_ZERO:
+      case fixedOrZero:
         return value === 0 || value === operand;
       default:
-        return this.lists(operand, checks[check + LENGTH]!, field);
+        return this.lists(operand, checks[check + lengthAt]!, part);
     }
   }
 

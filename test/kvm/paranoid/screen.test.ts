@@ -1,43 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import type { AllowedTable } from '../../../src/kvm/paranoid/allowed-table.js';
-import { CHECK, CHECK_WORDS, hasSlot, slotOf } from '../../../src/kvm/paranoid/rule-arrays.js';
+import { CHECK, CHECK_WORDS } from '../../../src/kvm/paranoid/rule-arrays.js';
 import { RuleLines } from '../../../src/kvm/paranoid/rule-lines.js';
-import {
-  ROW,
-  ROW_WORDS,
-  SCREEN_SLOTLESS,
-  SCREEN_WORDS,
-  type Screen,
-  ScreenStore,
-  SLOT_ROW,
-  SLOT_SUBLEAVES,
-  SLOT_SUBLEAVES_SHIFT,
-} from '../../../src/kvm/paranoid/screen.js';
+import { SCREEN_WORDS, type Screen, ScreenStore } from '../../../src/kvm/paranoid/screen.js';
 import { hostNamed } from '../../support/platforms.js';
 import { random } from '../../support/random-tables.js';
 import { allRules, type Rules, rulesOf } from '../../support/rules.js';
-
-/** Where the row of an entry is: what the layout says, written down once more. */
-function rowAt(screen: Screen, fn: number, index: number, significant: boolean): number {
-  const slot = screen[hasSlot(fn) ? slotOf(fn) : SCREEN_SLOTLESS + (fn >>> 28)]!;
-  const row = slot & SLOT_ROW;
-  if (slot >= 0 || !significant) return row;
-  const count = (slot >>> SLOT_SUBLEAVES_SHIFT) & SLOT_SUBLEAVES;
-  return row + Math.min(index + 1, count) * ROW_WORDS;
-}
-
-const passesFirst = (screen: Screen, row: number, register: number, value: number): boolean =>
-  (value & screen[row + ROW.check + register]!) === screen[row + ROW.want + register]!;
-
-/** The second look, with two values to choose from, and limits by arithmetic on wide numbers. */
-function passesSecond(screen: Screen, row: number, register: number, value: number): boolean {
-  const word = (field: number) => screen[row + field + register]!;
-  const checked = value & word(ROW.secondCheck);
-  if (checked !== word(ROW.secondWant) && checked !== word(ROW.otherWant)) return false;
-  const sum = BigInt(value) + BigInt(word(ROW.add) >>> 0);
-  const carries = (BigInt(value) ^ BigInt(word(ROW.add) >>> 0) ^ sum) >> 1n;
-  return (carries & BigInt(word(ROW.top) >>> 0)) === 0n;
-}
+import { passesFirst, passesSecond, rowAt } from '../../support/screens.js';
 
 /** Values near what the rules of a register speak of, and others. */
 function valuesFor(allowed: AllowedTable, line: number, register: number, below: (n: number) => number): number[] {
@@ -254,5 +223,15 @@ describe('a store of screens', () => {
       expect([...words.subarray(at, at + 3)]).toEqual([...screen]);
     }
     expect(words.subarray(0, 10).every((word) => word === 0)).toBe(true);
+  });
+
+  test('keeps as many as there is room for', () => {
+    const store = new ScreenStore(new Int32Array(3 * SCREEN_WORDS), 0, 3);
+    const screens = [1, 100, 200].map(screenOf);
+    const places = screens.map((screen) => store.locate(screen));
+    expect(new Set(places).size).toBe(3);
+    expect(screens.map((screen) => store.locate(screen))).toEqual(places);
+    expect(store.locate(screenOf(300))).toBe(places[0]);
+    expect(store.locate(screens[1]!)).toBe(places[1]);
   });
 });
