@@ -1,6 +1,6 @@
 import { ERRNO } from './errno.js';
 import type { HostKernel } from './host-kernel.js';
-import { type Address, UserMemory } from './user-memory.js';
+import { type Address, type MemoryBlock, UserMemory } from './user-memory.js';
 
 /** What a file descriptor refers to. */
 export interface OpenFile {
@@ -15,6 +15,8 @@ export interface OpenFile {
 export interface ProcessOptions {
   /** Bytes of address space. Default: 1 MiB. */
   readonly arena?: number;
+  /** Memory whose first bytes are the address space, with room for all of it. Default: memory of its own. */
+  readonly block?: MemoryBlock | null;
   /** Logical CPU on which the process runs. Default: 0. */
   readonly cpu?: number;
   /** XSAVE components that `arch_prctl(ARCH_REQ_XCOMP_GUEST_PERM)` has granted, e.g. 18 for AMX. Default: none. */
@@ -34,11 +36,11 @@ export class Process {
   private readonly files: (OpenFile | null)[] = [null, null, null];
 
   constructor(kernel: HostKernel, options: ProcessOptions = {}) {
-    const { arena = 1 << 20, cpu = 0, guestPermissions = [] } = options;
+    const { arena = 1 << 20, block = null, cpu = 0, guestPermissions = [] } = options;
     if (!kernel.machine.cpus[cpu])
       throw new RangeError(`there is no CPU ${cpu}: the host has ${kernel.machine.cpus.length}`);
     this.kernel = kernel;
-    this.memory = new UserMemory(arena);
+    this.memory = new UserMemory(arena, block);
     this.cpu = cpu;
     this.guestPermissions = guestPermissions.reduce((mask, bit) => mask | (1 << bit), 0) >>> 0;
   }
@@ -74,6 +76,11 @@ export class Process {
     this.files[fd] = null;
     file.release?.();
     return 0;
+  }
+
+  /** What a descriptor refers to, as /proc/PID/fd shows it; `null` for one that is not open. */
+  file(fd: number): OpenFile | null {
+    return this.files[fd] ?? null;
   }
 
   /** Gives a file the lowest free descriptor from 3 on; -EMFILE when there are too many. */
