@@ -37,16 +37,25 @@ export interface HostCliOptions {
   readonly json?: boolean;
 }
 
+/** The same without `--host` and `--vm-type`, for commands that ask several hosts. */
+export type KernelCliOptions = Omit<HostCliOptions, 'host' | 'vmType'>;
+
 const collect = (value: string, all: readonly string[]): string[] => [...all, value];
 
 /** Adds the options that describe host, kernel and process. */
 export function addHostOptions(command: Command): Command {
-  return command
+  command
     .requiredOption(
       '--host <host>',
       'a built-in host (see `kvm-cpuid hosts`), or a file: cpuid -r text, capture JSON, AIDA64, libcpuid, libvirt cpudata; - for stdin',
     )
-    .addOption(new Option('--vm-type <type>', 'type of the VM').choices(Object.keys(VM_TYPES)).default('default'))
+    .addOption(new Option('--vm-type <type>', 'type of the VM').choices(Object.keys(VM_TYPES)).default('default'));
+  return addKernelOptions(command);
+}
+
+/** Adds the options that describe kernel and process, whatever the host. */
+export function addKernelOptions(command: Command): Command {
+  return command
     .addOption(new Option('--policy <policy>', 'what KVM does about bits that it does not know').choices([...POLICIES]))
     .addOption(
       new Option('--kernel <line>', "kernel line (default: the capture's, else the newest)").choices([...KERNEL_LINES]),
@@ -87,9 +96,7 @@ function oneOfDefects(value: string): Defect {
 }
 
 /** The host that the options describe. */
-export function hostOf(options: HostCliOptions): HostDescription {
-  if (options.placement === 'combined')
-    throw new UsageError('--placement combined: not modelled yet; expected separate');
+export function hostOf(options: KernelCliOptions & Pick<HostCliOptions, 'host'>): HostDescription {
   let host = loadHost(options.host);
   if (options.hostFile !== undefined) host = applyHostFile(host, readJson(options.hostFile), options.hostFile);
   if (options.kernel !== undefined) host = withInputs(host, { kernel: kernelLine(options.kernel, '--kernel') });
@@ -111,7 +118,7 @@ export function hostOf(options: HostCliOptions): HostDescription {
 const GUEST_PERMISSIONS: Readonly<Record<string, number>> = { amx: 18 };
 
 /** The process that the options describe. */
-export function processOf(options: HostCliOptions): ProcessOptions {
+export function processOf(options: KernelCliOptions): ProcessOptions {
   const guestPermissions = options.guestPerm.map((name) => {
     const bit = GUEST_PERMISSIONS[name];
     if (bit === undefined) throw new UsageError(`--guest-perm ${name}: expected amx`);

@@ -37,7 +37,7 @@ export function verdictDocument(verdict: Verdict) {
 }
 
 /** What a reason means, in a few words. */
-const REASONS: Readonly<Record<RefusedBit['reason'], string>> = {
+export const REASONS: Readonly<Record<RefusedBit['reason'], string>> = {
   unknown: 'nobody knows this bit',
   'unsupported-by-host': 'the host does not have it',
   'unsupported-by-kvm': 'KVM does not support it',
@@ -64,16 +64,38 @@ export function refusalLines(finding: Finding): RefusalLine[] {
     return [{ place: 'nent', name: String(finding.value), reason: REASONS['too-many-entries'], clobbers: '' }];
   }
   const lines = new Map<string, RefusalLine>();
-  for (const run of runsOf(finding)) {
-    const [high, low] = fieldRange(finding, run) ?? [run.high, run.low];
-    const index = isIndexed(finding.function) ? finding.index : null;
-    const place = sdmName(finding.function, index, finding.register, high, low);
-    const { name, clobbers } = run.bits;
-    const reason = reasonText(finding, run.bits);
-    const clobbered = clobbers.length > 0 ? `would clobber ${clobbers.join(', ')}` : '';
-    lines.set(`${place} ${reason}`, { place, name: name ?? '-', reason, clobbers: clobbered });
+  for (const { bits, place } of refusedRanges(finding)) {
+    const { name, clobbers } = bits;
+    const reason = reasonText(finding, bits);
+    lines.set(`${place} ${reason}`, { place, name: name ?? '-', reason, clobbers: clobberText(clobbers) });
   }
   return [...lines.values()];
+}
+
+/** What a guest with the feature could clobber, as a remark. */
+export function clobberText(clobbers: readonly string[]): string {
+  return clobbers.length > 0 ? `would clobber ${clobbers.join(', ')}` : '';
+}
+
+/** A range of refused bits that is one thing: a bit, a run of bits that are refused alike, or a multi-bit field. */
+export interface RefusedRange {
+  readonly high: number;
+  readonly low: number;
+  /** In SDM notation. */
+  readonly place: string;
+  /** What holds for each bit of the range. */
+  readonly bits: RefusedBit;
+}
+
+/** The ranges of a finding, from low to high; none for a finding on the table as a whole. */
+export function refusedRanges(finding: Finding): RefusedRange[] {
+  const { function: fn, register } = finding;
+  if (register === 'nent') return [];
+  const index = isIndexed(fn) ? finding.index : null;
+  return runsOf(finding).map((run) => {
+    const [high, low] = fieldRange(finding, run) ?? [run.high, run.low];
+    return { high, low, place: sdmName(fn, index, register, high, low), bits: run.bits };
+  });
 }
 
 interface Run {
