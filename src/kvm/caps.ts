@@ -141,21 +141,53 @@ function rawWord(scope: KvmScope, word: Word): number {
 /** Classes that contribute to a word without asking the host kernel for a flag in another word. */
 const PLAIN: readonly KvmClass[] = ['F', 'X86_64', 'ALIASED_1_EDX'];
 
+/** What a kernel line lists of a word for one overlay, by class; for some classes the bits one by one. */
+interface Listed {
+  readonly plain: number;
+  readonly emulated: number;
+  readonly passthrough: number;
+  readonly synthesized: number;
+  readonly scatteredBits: readonly Feature[];
+  readonly synthesizedBits: readonly Feature[];
+}
+
+const listedWords = new Map<string, (Listed | undefined)[]>();
+
+function listedOf(word: Word, line: KernelLine, overlay: Overlay): Listed {
+  const key = `${line} ${overlay}`;
+  let words = listedWords.get(key);
+  if (!words) {
+    words = [];
+    listedWords.set(key, words);
+  }
+  let listed = words[word.id];
+  if (!listed) {
+    const mask = (...classes: KvmClass[]) => maskOfClasses(word, line, classes, overlay);
+    const bits = (wanted: KvmClass) =>
+      word.features.filter((feature) => kvmClass(feature, line) === wanted && inOverlay(feature, overlay));
+    listed = {
+      plain: mask(...PLAIN),
+      emulated: mask('EMULATED'),
+      passthrough: mask('PASSTHROUGH'),
+      synthesized: mask('SYNTHESIZED'),
+      scatteredBits: bits('SCATTERED'),
+      synthesizedBits: bits('SYNTHESIZED'),
+    };
+    words[word.id] = listed;
+  }
+  return listed;
+}
+
 function initWord(scope: KvmScope, word: Word, overlay: Overlay): void {
   const { line, parameters } = scope;
-  const classMask = (...classes: KvmClass[]) => maskOfClasses(word, line, classes, overlay);
-  const scattered = maskInKernel(scope, word, 'SCATTERED', overlay);
-  const listed = maskOfClasses(word, line, PLAIN, overlay) | scattered;
+  const { plain, emulated, passthrough, scatteredBits, ...of } = listedOf(word, line, overlay);
+  const listed = plain | maskInKernel(scope, scatteredBits);
   if (parameters.capModel === 'mask') {
     const before = word.kind === 'kernel' ? scope.caps[word.id]! : listed;
     scope.caps[word.id] = before & listed & rawWord(scope, word);
     return;
   }
-  const emulated = classMask('EMULATED');
-  const passthrough = classMask('PASSTHROUGH');
-  const synthesized = parameters.synthesizedNeedsKernelFlag
-    ? maskInKernel(scope, word, 'SYNTHESIZED', overlay)
-    : classMask('SYNTHESIZED');
+  const synthesized = parameters.synthesizedNeedsKernelFlag ? maskInKernel(scope, of.synthesizedBits) : of.synthesized;
   let features = listed | emulated | synthesized;
   if (word.kind === 'kernel') features &= scope.words[word.id]!;
   features |= passthrough;
@@ -163,13 +195,10 @@ function initWord(scope: KvmScope, word: Word, overlay: Overlay): void {
   scope.caps[word.id] = features | emulated;
 }
 
-/** The bits of a class whose flag the host kernel has. */
-function maskInKernel(scope: KvmScope, word: Word, wanted: KvmClass, overlay: Overlay): number {
+/** Those of the bits whose flag the host kernel has. */
+function maskInKernel(scope: KvmScope, features: readonly Feature[]): number {
   let mask = 0;
-  for (const feature of word.features) {
-    if (kvmClass(feature, scope.line) !== wanted || !inOverlay(feature, overlay)) continue;
-    if ((scope.words[feature.word.id]! & feature.mask) !== 0) mask |= feature.mask;
-  }
+  for (const feature of features) mask |= scope.words[feature.word.id]! & feature.mask;
   return mask >>> 0;
 }
 

@@ -1,4 +1,4 @@
-import { type CpuidEntry2, REGISTERS } from '../../cpuid/entry.js';
+import { type CpuidEntry2, REGISTERS, type Register } from '../../cpuid/entry.js';
 import {
   type Argument,
   compileExpression,
@@ -84,7 +84,21 @@ interface CompiledRow {
   readonly row: RuleRow;
   readonly applies: Expression<RuleScope> | null;
   readonly rules: Readonly<Record<Overlay, CompiledRule>>;
-  readonly registers: readonly boolean[];
+}
+
+/** The rows of one function, or of a range of functions that share a row, in table order. */
+interface FunctionRows {
+  readonly first: number;
+  readonly last: number;
+  readonly rows: readonly CompiledRow[];
+  /** The same by register. The first that covers the sub-leaf and applies decides. */
+  readonly byRegister: readonly (readonly CompiledRow[])[];
+}
+
+/** The rule table as a vendor's expressions read it. */
+interface CompiledTable {
+  readonly functions: ReadonlyMap<number, FunctionRows>;
+  readonly ranges: readonly FunctionRows[];
 }
 
 const spanMask = (high: number, low: number): number => ((0xffff_ffff >>> (31 - (high - low))) << low) >>> 0;
@@ -119,17 +133,52 @@ function ruleDialect(vendor: VendorModule): Dialect<RuleScope> {
   };
 }
 
-const compiled = new Map<string, readonly CompiledRow[]>();
+const compiled = new Map<string, CompiledTable>();
 
-function rowsOf(vendor: VendorModule): readonly CompiledRow[] {
+function tableOf(vendor: VendorModule): CompiledTable {
   const known = compiled.get(vendor.name);
   if (known) return known;
+  const rows = compileRows(vendor);
+  const functions = new Map<number, FunctionRows>();
+  const ranges: FunctionRows[] = [];
+  for (const one of rows) {
+    const { function: fn } = one.row;
+    if (typeof fn !== 'number') ranges.push(functionRows(fn[0], fn[1], [one]));
+    else if (!functions.has(fn))
+      functions.set(
+        fn,
+        functionRows(
+          fn,
+          fn,
+          rows.filter(({ row }) => row.function === fn),
+        ),
+      );
+  }
+  const made = { functions, ranges };
+  compiled.set(vendor.name, made);
+  return made;
+}
+
+function functionRows(first: number, last: number, rows: readonly CompiledRow[]): FunctionRows {
+  const covering = (register: Register) =>
+    rows.filter(({ row }) => row.registers === 'all' || row.registers.includes(register));
+  return { first, last, rows, byRegister: REGISTERS.map(covering) };
+}
+
+function compileRows(vendor: VendorModule): readonly CompiledRow[] {
   const dialect = ruleDialect(vendor);
-  const expression = (text: string | undefined) => (text === undefined ? null : compileExpression(text, dialect));
+  // Many rows share their texts.
+  const expressions = new Map<string, Expression<RuleScope>>();
+  const expression = (text: string | undefined): Expression<RuleScope> | null => {
+    if (text === undefined) return null;
+    const made = expressions.get(text) ?? compileExpression(text, dialect);
+    expressions.set(text, made);
+    return made;
+  };
   const compileField = ([high, low, limit]: Field): CompiledField => [
     high,
     low,
-    typeof limit === 'string' ? compileExpression(limit, dialect) : limit,
+    typeof limit === 'string' ? expression(limit)! : limit,
   ];
   const compileRule = (rule: Rule): CompiledRule => ({
     rule,
@@ -138,28 +187,31 @@ function rowsOf(vendor: VendorModule): readonly CompiledRow[] {
     when: expression(rule.when),
     fields: (rule.fields ?? []).map(compileField),
   });
-  const rows = RULE_ROWS.map((row) => ({
-    row,
-    applies: expression(row.if),
-    rules: {
-      DEFAULT: compileRule(row.rule),
-      SVM: compileRule(row.svm ?? row.rule),
-      TDX: compileRule(row.tdx ?? row.rule),
-    },
-    registers: REGISTERS.map((register) => row.registers === 'all' || row.registers.includes(register)),
-  }));
-  compiled.set(vendor.name, rows);
-  return rows;
+  return RULE_ROWS.map((row) => {
+    const rule = compileRule(row.rule);
+    return {
+      row,
+      applies: expression(row.if),
+      rules: {
+        DEFAULT: rule,
+        SVM: row.svm ? compileRule(row.svm) : rule,
+        TDX: row.tdx ? compileRule(row.tdx) : rule,
+      },
+    };
+  });
 }
 
-const NOTHING = { fields: [], value: 0, orZero: false } as const;
+const NO_FIELDS: readonly ResolvedField[] = [];
 
-const IGNORED = { kind: 'ignored', mask: 0, ...NOTHING } as const;
+/** A rule that is the same whatever the host. */
+function plain(kind: 'ignored' | 'zero', row: RuleRow | null, index: number): Resolved {
+  return { kind, mask: 0, fields: NO_FIELDS, value: 0, orZero: false, row, index };
+}
 
 /** The rule of a register that no row covers. */
-export const UNKNOWN: Resolved = { kind: 'zero', mask: 0, ...NOTHING, row: null, index: 0 };
+export const UNKNOWN: Resolved = plain('zero', null, 0);
 
-const covers = (range: number | readonly [number, number] | 'any', value: number): boolean =>
+const covers = (range: RuleRow['index'], value: number): boolean =>
   range === 'any' || (typeof range === 'number' ? range === value : range[0] <= value && value <= range[1]);
 
 const answer = new Uint32Array(4);
@@ -171,8 +223,10 @@ export class RuleResolver {
   private readonly options: AllowedOptions;
   private reports: ReadonlyMap<string, CpuidEntry2> | null = null;
   private readonly scope: RuleScope;
-  private readonly byFunction = new Map<number, readonly CompiledRow[]>();
-  private readonly ranges: readonly CompiledRow[];
+  private readonly table: CompiledTable;
+  /** The condition that was evaluated last, and its value. */
+  private latest: Expression<RuleScope> | null = null;
+  private latestHolds = false;
   private readonly emulated: readonly {
     readonly function: number;
     readonly index: number;
@@ -197,12 +251,7 @@ export class RuleResolver {
       // EAX of function 0 is the emulated maximum, no feature.
       registers: entry.function === 0 ? [0, 0, 0, 0] : REGISTERS.map((register) => entry[register]),
     }));
-    const rows = rowsOf(vendor);
-    this.ranges = rows.filter(({ row }) => typeof row.function !== 'number');
-    for (const row of rows) {
-      const fn = row.row.function;
-      if (typeof fn === 'number') this.byFunction.set(fn, [...(this.byFunction.get(fn) ?? []), row]);
-    }
+    this.table = tableOf(vendor);
   }
 
   /** What KVM itself reports in a register: the likeliest value in tables. */
@@ -223,19 +272,19 @@ export class RuleResolver {
 
   /** The functions that have rows of their own, in table order. */
   get functions(): Iterable<number> {
-    return this.byFunction.keys();
+    return this.table.functions.keys();
   }
 
   /** The ranges of functions that share a row, in table order. */
   get functionRanges(): readonly (readonly [number, number])[] {
-    return this.ranges.map(({ row }) => row.function as readonly [number, number]);
+    return this.table.ranges.map(({ first, last }) => [first, last]);
   }
 
   /** The largest sub-leaf that needs rules of its own; above it all sub-leaves are alike. */
   lastIndex(fn: number): number {
     if (!this.indexed.has(fn)) return 0;
     let last = 0;
-    for (const { row, applies } of this.byFunction.get(fn) ?? []) {
+    for (const { row, applies } of this.table.functions.get(fn)?.rows ?? []) {
       if (typeof row.index === 'number') last = Math.max(last, row.index);
       else if (row.index !== 'any' && row.index[1] < 0xffff_ffff) last = Math.max(last, row.index[1]);
       else if (applies) last = Math.max(last, this.rawMaximum(fn));
@@ -252,51 +301,93 @@ export class RuleResolver {
   /** The rules of the four registers of one sub-leaf. For functions without sub-leaves the index is not looked at. */
   resolve(fn: number, index: number): Resolved[] {
     const key = this.indexed.has(fn) ? index : 0;
-    const rows = this.byFunction.get(fn) ?? this.ranges.filter(({ row }) => covers(row.function, fn));
+    const { functions, ranges } = this.table;
+    const found = functions.get(fn) ?? ranges.find(({ first, last }) => first <= fn && fn <= last);
+    if (!found) return REGISTERS.map(() => plain('zero', null, key));
     this.scope.index = key;
-    return REGISTERS.map((_, register) => {
-      const found = rows.find(
-        ({ row, registers, applies }) =>
-          registers[register] && covers(row.index, key) && (applies === null || applies.number(this.scope) !== 0),
-      );
-      return found ? this.resolveRule(found, fn, key, register) : { ...UNKNOWN, index: key };
-    });
+    this.latest = null;
+    const { byRegister } = found;
+    return [
+      this.resolveRegister(byRegister[0]!, fn, key, 0),
+      this.resolveRegister(byRegister[1]!, fn, key, 1),
+      this.resolveRegister(byRegister[2]!, fn, key, 2),
+      this.resolveRegister(byRegister[3]!, fn, key, 3),
+    ];
   }
 
-  /** The rules of every sub-leaf; a register that KVM overwrites in one of them is not judged in any. */
-  resolveAll(fn: number): readonly (readonly Resolved[])[] {
-    const count = this.hasDefect('flagless-first-row') ? 1 : this.lastIndex(fn) + 2;
-    const sets = Array.from({ length: count }, (_, subleaf) => this.resolve(fn, subleaf));
-    const overwritten = REGISTERS.map((_, register) => sets.some((set) => set[register]!.row?.overwritten));
-    return sets.map((set) => set.map((rule, register) => (overwritten[register] ? { ...rule, ...IGNORED } : rule)));
+  private resolveRegister(rows: readonly CompiledRow[], fn: number, index: number, register: number): Resolved {
+    for (const row of rows) {
+      if (!covers(row.row.index, index)) continue;
+      if (row.applies === null || this.holds(row.applies)) return this.resolveRule(row, fn, index, register);
+    }
+    return plain('zero', null, index);
+  }
+
+  /** The same condition is often asked for one register after the other. */
+  private holds(condition: Expression<RuleScope>): boolean {
+    if (condition !== this.latest) {
+      this.latest = condition;
+      this.latestHolds = condition.number(this.scope) !== 0;
+    }
+    return this.latestHolds;
+  }
+
+  /** The rules of every sub-leaf up to the first that stands for all beyond it. */
+  resolveEach(fn: number): readonly (readonly Resolved[])[] {
+    const each: Resolved[][] = [];
+    const end = this.lastIndex(fn) + 1;
+    for (let subleaf = 0; subleaf <= end; subleaf++) each.push(this.resolve(fn, subleaf));
+    return each;
+  }
+
+  /**
+   * The rules that an entry must satisfy which answers every sub-leaf; a register that KVM overwrites in one of them is
+   * not judged in any.
+   *
+   * @param each what {@link resolveEach} says
+   */
+  resolveAll(fn: number, each = this.resolveEach(fn)): readonly (readonly Resolved[])[] {
+    const sets = this.hasDefect('flagless-first-row') ? each.slice(0, 1) : each;
+    const overwritten = [0, 1, 2, 3].filter((register) => sets.some((set) => set[register]!.row?.overwritten));
+    if (overwritten.length === 0) return sets;
+    return sets.map((set) => {
+      const rules = set.slice();
+      for (const register of overwritten) rules[register] = plain('ignored', set[register]!.row, set[register]!.index);
+      return rules;
+    });
   }
 
   private resolveRule({ row, rules }: CompiledRow, fn: number, index: number, register: number): Resolved {
     const { rule, when, mask, value, fields } = rules[this.overlay];
-    const nothing = { mask: 0, ...NOTHING, row, index };
+    if (rule.kind === 'zero') {
+      const left = this.options.reserved === 'ignore' && row.why === RESERVED;
+      return plain(left ? 'ignored' : 'zero', row, index);
+    }
     const { scope } = this;
     scope.raw = this.rawRegister(fn, index, register);
-    if (rule.kind === 'zero' && this.options.reserved === 'ignore' && row.why === RESERVED)
-      return { kind: 'ignored', ...nothing };
-    if (rule.kind === 'zero' || (when && when.number(scope) === 0)) return { kind: 'zero', ...nothing };
-    if (rule.kind === 'ignored') return { kind: 'ignored', ...nothing };
+    if (when && when.number(scope) === 0) return plain('zero', row, index);
+    if (rule.kind === 'ignored') return plain('ignored', row, index);
     let allowed = mask?.number(scope) ?? 0;
     if (rule.word !== undefined) {
       allowed |= scope.caps[wordNamed(rule.word).id]! | this.emulatedBits(fn, index, register);
     }
     return {
-      ...nothing,
       kind: rule.kind,
       mask: allowed >>> 0,
-      fields: fields.map(([high, low, limit]) => ({
-        high,
-        low,
-        mask: spanMask(high, low),
-        limit: 'number' in limit ? limit.number(scope) : 0,
-        values: 'number' in limit ? null : limit,
-      })),
+      fields:
+        fields.length === 0
+          ? NO_FIELDS
+          : fields.map(([high, low, limit]) => ({
+              high,
+              low,
+              mask: spanMask(high, low),
+              limit: 'number' in limit ? limit.number(scope) : 0,
+              values: 'number' in limit ? null : limit,
+            })),
       value: value?.number(scope) ?? 0,
       orZero: rule.orZero === true,
+      row,
+      index,
     };
   }
 
@@ -390,10 +481,10 @@ class ArraysBuilder {
       this.base[slot] = this.addLine(fn, [this.resolver.resolve(fn, 0)]);
       return;
     }
-    const count = this.resolver.lastIndex(fn) + 2;
-    this.base[slot] = this.addLine(fn, this.resolver.resolveAll(fn));
-    for (let index = 0; index < count; index++) this.addLine(fn, [this.resolver.resolve(fn, index)]);
-    this.subleaves[slot] = count;
+    const each = this.resolver.resolveEach(fn);
+    this.base[slot] = this.addLine(fn, this.resolver.resolveAll(fn, each));
+    for (const rules of each) this.addLine(fn, [rules]);
+    this.subleaves[slot] = each.length;
   }
 
   private fillSlots(first: number, last: number, line: number): void {
@@ -439,5 +530,7 @@ class ArraysBuilder {
 /** Bits of a register that the mask part of a rule lets through; what fields and fixed values say comes as checks. */
 function freeBits(rule: Resolved): number {
   if (rule.kind === 'ignored' || rule.kind === 'fixed') return -1;
-  return rule.fields.reduce((bits, field) => bits | field.mask, rule.mask);
+  let bits = rule.mask;
+  for (const field of rule.fields) bits |= field.mask;
+  return bits;
 }

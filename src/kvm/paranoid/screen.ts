@@ -49,9 +49,10 @@ class ScreenBuilder {
   private readonly rules: RuleLines;
   private readonly slots = new Int32Array(SCREEN_ROWS);
   private readonly words: number[] = [];
-  /** The rows of lines by their number, those of lines without checks by what they reject. */
-  private readonly rows = new Map<number | string, Row>();
-  /** Where sequences of rows are: many functions share the row that is all zero or all ignored. */
+  /** Rows by line, and by what tells them apart: many lines have the row that is all zero or all ignored. */
+  private readonly byLine: (Row | undefined)[] = [];
+  private readonly rows = new Map<string, Row>();
+  /** Where sequences of rows are, by their ids. */
   private readonly places = new Map<string, number>();
 
   constructor(rules: RuleLines) {
@@ -62,8 +63,8 @@ class ScreenBuilder {
     const line = this.rules.lineOf(functionOf(slot), 0, false);
     const any = this.rowOf(line);
     const subleaves = Array.from({ length: this.rules.subleaves[slot]! }, (_, i) => this.rowOf(line + 1 + i));
-    while (subleaves.length > 1 && subleaves.at(-1)!.key === subleaves.at(-2)!.key) subleaves.pop();
-    if (subleaves.every(({ key }) => key === any.key)) this.slots[slot] = this.place([any]);
+    while (subleaves.length > 1 && subleaves.at(-1) === subleaves.at(-2)) subleaves.pop();
+    if (subleaves.every((row) => row === any)) this.slots[slot] = this.place([any]);
     else {
       const indexed = (subleaves.length | SLOT_INDEXED) << SLOT_SUBLEAVES_SHIFT;
       this.slots[slot] = this.place([any, ...subleaves]) | indexed;
@@ -80,22 +81,36 @@ class ScreenBuilder {
     for (let i = 0; i < ranges.length; i += 3) edges.push(ranges[i]!, ranges[i + 1]! + 1);
     const inside = edges.filter((fn) => first <= fn && fn <= last);
     const rows = inside.map((fn) => this.rowOf(this.rules.rangeLine(fn)));
-    const alike = rows.every(({ key }) => key === rows[0]!.key);
-    this.slots[SCREEN_SLOTLESS + digit] = this.place([alike ? rows[0]! : SUSPECT_ROW]);
+    const alike = rows.every((row) => row === rows[0]);
+    this.slots[SCREEN_SLOTLESS + digit] = this.place([alike ? rows[0]! : this.intern('suspect', rowOfSuspects)]);
   }
 
   private rowOf(line: number): Row {
-    const key = hasChecks(this.rules, line) ? line : this.rules.reject.subarray(line * 4, line * 4 + 4).join();
+    const row = this.byLine[line] ?? this.makeRow(line);
+    this.byLine[line] = row;
+    return row;
+  }
+
+  private makeRow(line: number): Row {
+    const { reject, checkStart } = this.rules;
+    const at = line * 4;
+    if (checkStart[line] !== checkStart[line + 1])
+      return this.intern(`checks of ${line}`, () => rowOfChecks(this.rules, line));
+    const key = `${reject[at]} ${reject[at + 1]} ${reject[at + 2]} ${reject[at + 3]}`;
+    return this.intern(key, () => rowOfMasks(reject, at));
+  }
+
+  private intern(key: string, make: () => readonly number[]): Row {
     let row = this.rows.get(key);
     if (!row) {
-      row = makeRow(this.rules, line);
+      row = { id: this.rows.size, words: make() };
       this.rows.set(key, row);
     }
     return row;
   }
 
   private place(rows: readonly Row[]): number {
-    const key = rows.map((row) => row.key).join(' ');
+    const key = rows.map(({ id }) => id).join();
     let at = this.places.get(key);
     if (at === undefined) {
       at = SCREEN_ROWS + this.words.length;
@@ -115,10 +130,9 @@ class ScreenBuilder {
   }
 }
 
-/** A row, and what tells it from others. */
 interface Row {
+  readonly id: number;
   readonly words: readonly number[];
-  readonly key: string;
 }
 
 /** What passes a look at one register. */
@@ -134,68 +148,94 @@ interface Look {
 /** Nothing passes: it wants a bit that it does not look at. */
 const SUSPECT: Look = { check: 0, want: 1, otherWant: 1, add: 0, top: 0 };
 
-const REGISTERS = [0, 1, 2, 3];
-
-function makeRow(rules: RuleLines, line: number): Row {
-  const first = REGISTERS.map((register) => lookAt(rules, line, register, false));
-  return layOut(
-    first,
-    hasChecks(rules, line) ? REGISTERS.map((register) => lookAt(rules, line, register, true)) : first,
-  );
+function rowOfChecks(rules: RuleLines, line: number): readonly number[] {
+  const words: number[] = Array(ROW_WORDS).fill(0);
+  for (let register = 0; register < 4; register++) {
+    putFirst(words, register, lookAt(rules, line, register, false));
+    putSecond(words, register, lookAt(rules, line, register, true));
+  }
+  return words;
 }
 
-const hasChecks = ({ checkStart }: RuleLines, line: number): boolean => checkStart[line]! < checkStart[line + 1]!;
-
-function layOut(first: readonly Look[], second: readonly Look[]): Row {
-  const words = [
-    ...first.map(({ check }) => check),
-    ...first.map(({ want }) => want),
-    ...second.map(({ check }) => check),
-    ...second.map(({ want }) => want),
-    ...second.map(({ otherWant }) => otherWant),
-    ...second.map(({ add }) => add),
-    ...second.map(({ top }) => top),
-  ];
-  return { words, key: words.join() };
+/** Both looks are the same. */
+function rowOfMasks(reject: Int32Array, at: number): readonly number[] {
+  const words: number[] = Array(ROW_WORDS).fill(0);
+  for (let register = 0; register < 4; register++) {
+    words[ROW.check + register] = reject[at + register]!;
+    words[ROW.secondCheck + register] = reject[at + register]!;
+  }
+  return words;
 }
 
-const SUSPECT_ROW = layOut(Array(4).fill(SUSPECT), Array(4).fill(SUSPECT));
+/** A row that nothing passes. */
+function rowOfSuspects(): readonly number[] {
+  const words: number[] = Array(ROW_WORDS).fill(0);
+  for (let register = 0; register < 4; register++) {
+    putFirst(words, register, SUSPECT);
+    putSecond(words, register, SUSPECT);
+  }
+  return words;
+}
+
+function putFirst(words: number[], register: number, { check, want }: Look): void {
+  words[ROW.check + register] = check;
+  words[ROW.want + register] = want;
+}
+
+function putSecond(words: number[], register: number, { check, want, otherWant, add, top }: Look): void {
+  words[ROW.secondCheck + register] = check;
+  words[ROW.secondWant + register] = want;
+  words[ROW.otherWant + register] = otherWant;
+  words[ROW.add + register] = add;
+  words[ROW.top + register] = top;
+}
 
 /** @param exactly whether limits are looked at as they are, where fields do not overlap */
 function lookAt(rules: RuleLines, line: number, register: number, exactly: boolean): Look {
   const { reject, checks, checkStart, values } = rules;
-  const look = { check: reject[line * 4 + register]!, add: 0, top: 0 };
+  let check = reject[line * 4 + register]!;
+  let add = 0;
+  let top = 0;
   const wanted: number[] = [];
   let fields = 0;
   let lists = 0;
-  for (let i = checkStart[line]!; i < checkStart[line + 1]!; i++) {
-    const word = (name: keyof typeof CHECK) => checks[i * CHECK_WORDS + CHECK[name]]!;
-    if (word('register') !== register) continue;
-    const mask = word('mask');
-    const shift = word('shift');
-    if (word('kind') === CHECK_FIELD) {
+  const end = checkStart[line + 1]! * CHECK_WORDS;
+  for (let at = checkStart[line]! * CHECK_WORDS; at < end; at += CHECK_WORDS) {
+    if (checks[at + CHECK.register] !== register) continue;
+    const mask = checks[at + CHECK.mask]!;
+    const shift = checks[at + CHECK.shift]!;
+    const operand = checks[at + CHECK.operand]!;
+    const likely = checks[at + CHECK.likely]!;
+    const kind = checks[at + CHECK.kind];
+    if (kind === CHECK_FIELD) {
       if (exactly && (fields & mask) === 0) {
-        look.add |= ((mask >>> shift) - (word('operand') >>> 0)) << shift;
-        look.top |= 1 << (31 - Math.clz32(mask));
+        add |= ((mask >>> shift) - (operand >>> 0)) << shift;
+        top |= 1 << (31 - Math.clz32(mask));
       } else {
-        look.check |= mask & ~(freeBits(word('operand') >>> 0, word('likely') >>> 0) << shift);
+        check |= mask & ~(freeBits(operand >>> 0, likely >>> 0) << shift);
       }
       fields |= mask;
-    } else if (word('kind') === CHECK_VALUES) {
-      const list = values.subarray(word('operand'), word('operand') + word('length'));
-      look.check |= mask;
+    } else if (kind === CHECK_VALUES) {
+      check |= mask;
       lists |= mask;
-      wanted.push(word('likely') << shift, ...[...list].reverse().map((value) => value << shift));
+      wanted.push(likely << shift);
+      for (let i = operand + checks[at + CHECK.length]! - 1; i >= operand; i--) wanted.push(values[i]! << shift);
     } else {
-      look.check = -1;
-      wanted.push(word('operand'));
+      check = -1;
+      wanted.push(operand);
     }
   }
+  if (wanted.length === 0) return { check, want: 0, otherWant: 0, add, top };
+  if ((lists & fields) !== 0) return SUSPECT;
   // Limits and masks allow whatever passes them. The bits that are wanted must be allowed too, all by themselves.
-  const allowed = new Set([...wanted, 0].filter((want) => rules.allows(line, register, want >>> 0)));
-  const [want, otherWant = want] = allowed;
-  if (want === undefined || otherWant === undefined || (lists & fields) !== 0) return SUSPECT;
-  return { ...look, want, otherWant };
+  wanted.push(0);
+  let want: number | null = null;
+  for (const candidate of wanted) {
+    if (candidate === want || !rules.allows(line, register, candidate >>> 0)) continue;
+    if (want !== null) return { check, want, otherWant: candidate, add, top };
+    want = candidate;
+  }
+  return want === null ? SUSPECT : { check, want, otherWant: want, add, top };
 }
 
 /**
