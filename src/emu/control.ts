@@ -263,6 +263,22 @@ export class ControlRegisters {
     this.changed(true);
   }
 
+  /**
+   * CR0, CR3, CR4 and EFER of another world, at once and without checks. The paging unit is not told: whoever switches
+   * worlds does that too ({@link Mmu.switchTo}).
+   */
+  switchTo(cr0: number, cr3Lo: number, cr3Hi: number, cr4Lo: number, cr4Hi: number, efer: number): void {
+    const { lo, hi } = this;
+    lo[0] = cr0;
+    hi[0] = 0;
+    lo[3] = cr3Lo;
+    hi[3] = cr3Hi;
+    lo[4] = cr4Lo;
+    hi[4] = cr4Hi;
+    this.msrs.lo[EFER_SLOT] = efer;
+    this.version++;
+  }
+
   snapshot(): ControlSnapshot {
     const { pkru, vmxOperation } = this;
     return { lo: this.lo.slice(), hi: this.hi.slice(), xcr0: this.xcr0.slice(), pkru, vmxOperation };

@@ -133,8 +133,29 @@ export class Mmu implements PagingListener {
     this.tlb.flushAll();
   }
 
+  /**
+   * Goes to another world, whose control registers have been loaded: nothing is forgotten, but only what belongs to that
+   * world is found. Its spaces are numbers that {@link Tlb.fresh} gave; they may have changed when it is left.
+   *
+   * @param nested its second set of tables, `null` in the host
+   * @param space the address space whose translations are found
+   * @param globals the space whose global translations are found
+   */
+  switchTo(nested: NestedPaging | null, space: number, globals: number): void {
+    this.second = nested;
+    this.tlb.current = space;
+    this.tlb.globals = globals;
+    this.takeMode();
+  }
+
   /** Takes over the paging mode from the control registers and forgets what may have changed. */
   pagingChanged(all: boolean): void {
+    this.takeMode();
+    if (all) this.tlb.flushAll();
+    else this.tlb.flush();
+  }
+
+  private takeMode(): void {
     const cr0 = this.control.lo[0]!;
     const cr4 = this.control.lo[4]!;
     const efer = this.msrs.lo[EFER_SLOT]!;
@@ -152,8 +173,12 @@ export class Mmu implements PagingListener {
     this.supervisorKeys = (cr4 & CR4_PKS) !== 0;
     this.pkru = this.control.pkru;
     this.pkrs = this.msrs.lo[PKRS_SLOT]!;
-    if (all) this.tlb.flushAll();
-    else this.tlb.flush();
+  }
+
+  /** Whether an address with this high half is canonical. */
+  isCanonical(hi: number): boolean {
+    const top = hi >> this.canonicalShift;
+    return top === 0 || top === -1;
   }
 
   /** INVLPG. */
