@@ -7,6 +7,7 @@ import { addConvert } from './commands/convert.js';
 import { addDiff } from './commands/diff.js';
 import { addHosts } from './commands/hosts.js';
 import { addLive } from './commands/live.js';
+import { addMatrix } from './commands/matrix.js';
 import { addReplay } from './commands/replay.js';
 import { addSupported } from './commands/supported.js';
 import { EXIT_REFUSED, EXIT_USAGE, UsageError } from './failure.js';
@@ -35,6 +36,7 @@ function makeProgram(): Command {
   addCheck(program);
   addConvert(program);
   addDiff(program);
+  addMatrix(program);
   addReplay(program);
   addLive(program);
   return program;
