@@ -41,6 +41,8 @@ export function matrixDocument(result: MatrixResult) {
       vendor,
       kernel: host.inputs.kernel,
       overlay,
+      // No kernel runs TDs without any check.
+      counterfactual: vmType === 'tdx' && policy === 'off',
     })),
     unavailable: unavailable.map(({ host, vmType, why }) => ({ host, vm_type: vmType, why })),
     models: models.map((model) => ({

@@ -82,7 +82,7 @@ export function changeGroups(cells: Iterable<Cell>): ChangeGroup[] {
       refusals: [...refusals.values()].sort(byPlace),
       ...where.finish(),
     }))
-    .sort((a, b) => b.pairs - a.pairs || (a.cause.text < b.cause.text ? -1 : 1));
+    .sort((a, b) => b.pairs - a.pairs || byPlace(a.refusals[0]!, b.refusals[0]!));
 }
 
 /**

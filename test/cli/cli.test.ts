@@ -176,12 +176,12 @@ describe.runIf(existsSync(MAIN)).concurrent('kvm-cpuid', () => {
     });
   });
 
-  describe('check', () => {
-    const REASONS = [
-      ...['unknown', 'unsupported-by-host', 'unsupported-by-kvm', 'not-in-overlay', 'reserved', 'field-too-large'],
-      ...['value-mismatch', 'no-permission', 'too-many-entries', 'address-width'],
-    ];
+  const REASONS = [
+    ...['unknown', 'unsupported-by-host', 'unsupported-by-kvm', 'not-in-overlay', 'reserved', 'field-too-large'],
+    ...['value-mismatch', 'no-permission', 'too-many-entries', 'address-width'],
+  ];
 
+  describe('check', () => {
     /** The shape that the contract promises. */
     function expectVerdict(document: Document): void {
       expect(document).toEqual({
@@ -299,6 +299,83 @@ describe.runIf(existsSync(MAIN)).concurrent('kvm-cpuid', () => {
       const args = ['--host', 'sapphire-rapids', '--json'];
       expect((await run(['check', '-', ...args, '--save-accepted', saved], table(REFUSED))).status).toBe(1);
       expect((await run(['check', saved, ...args])).status).toBe(0);
+    });
+  });
+
+  describe('matrix', () => {
+    const variants = path('test/fixtures/vmm/qemu-11.1.3-variants.json');
+
+    test('all accepted has status 0', async () => {
+      const { status, out, err } = await run(['matrix', '--payloads', `${QEMU}#models.qemu64-v1`]);
+      expect([status, err]).toEqual([0, '']);
+      expect(out).toMatch(/^qemu64-v1 +ok +ok/m);
+    });
+
+    test('a collection on some hosts: cells, bits, changes', async () => {
+      const result = await run(['matrix', '--payloads', QEMU, '--hosts', 'genoa,skylake-sp', '--json']);
+      expect([result.status, result.err]).toEqual([1, '']);
+      const { totals, columns, cells, bits, changes } = documentOf(result);
+      expect(columns.map((column: Document) => [column.host, column.overlay])).toEqual([
+        ['genoa', 'SVM'],
+        ['skylake-sp', 'DEFAULT'],
+      ]);
+      expect(totals).toMatchObject({ models: 93, pairs: 186 });
+      expect(cells).toHaveLength(186);
+      expect(totals.accepted + totals.refused).toBe(186);
+      for (const { name, reason, place, pairs } of bits) {
+        expect(name === null || typeof name === 'string').toBe(true);
+        expect(REASONS).toContain(reason);
+        expect(place).toMatch(/^CPUID\./);
+        expect(pairs).toBeGreaterThan(0);
+      }
+      expect(changes.length).toBeLessThan(bits.length);
+    });
+
+    test('without --hosts a table is asked of hosts of its vendor only', async () => {
+      const args = ['--payloads', `${QEMU}#models.EPYC-Turin-v1`, `${QEMU}#models.YongFeng-v1`, '--json'];
+      const { columns, cells } = documentOf(await run(['matrix', ...args]));
+      const asked = cells.map((cell: Document) => cell.column);
+      expect(new Set(asked).size).toBe(asked.length);
+      expect(columns.map((column: Document) => column.name)).toEqual(asked);
+    });
+
+    test('several VM types; a host that does not offer one is no error', async () => {
+      const args = ['--payloads', variants, '--hosts', 'genoa,sapphire-rapids', '--vm-types', 'default,tdx'];
+      const result = await run(['matrix', ...args, '--policy', 'off', '--json']);
+      expect(result.err).toMatch(/^note: VM type tdx: KVM_CREATE_VM\(5\) failed with EINVAL on genoa$/m);
+      const { columns, unavailable } = documentOf(result);
+      const names = ['genoa', 'sapphire-rapids', 'sapphire-rapids tdx'];
+      expect(columns.map((column: Document) => column.name)).toEqual(names);
+      expect(columns.map((column: Document) => column.counterfactual)).toEqual([false, false, true]);
+      expect(unavailable).toMatchObject([{ host: 'genoa', vm_type: 'tdx' }]);
+    });
+
+    test.each(['bit', 'model', 'host'])('for people, by %s: no colours in a pipe', async (by) => {
+      const args = ['--payloads', QEMU, '--hosts', 'turin', '--filter', 'qemu', '--by', by, '--only-refused'];
+      const { status, out, err } = await run(['matrix', ...args]);
+      expect([status, err]).toEqual([1, '']);
+      expect(out).not.toContain('\u001b');
+      expect(out).toMatch(/CPUID\.80000007H:EBX\[1\] +succor +KVM does not support it/);
+      expect(out).toMatch(/^Smallest set of changes: \d+/m);
+      expect(out).not.toMatch(/^qemu64-v1 /m);
+    });
+
+    const wrong: readonly Wrong[] = [
+      ['no payloads', ['matrix', '--hosts', 'genoa'], /--payloads/],
+      ['a payload that is not there', ['matrix', '--payloads', '/nosuch.json'], /nosuch\.json.*ENOENT/],
+      ['an unknown host', ['matrix', '--payloads', QEMU, '--hosts', 'genoa,nosuch'], /nosuch.*genoa/],
+      ['an unknown VM type', ['matrix', '--payloads', QEMU, '--vm-types', 'tdx,td'], /--vm-types td:.*tdx/],
+      [
+        "QEMU's filter for a TD",
+        ['matrix', '--payloads', QEMU, '--filter', 'qemu', '--vm-types', 'tdx'],
+        /not modelled/,
+      ],
+    ];
+    test.each(wrong)('%s has status 2', async (_, args, says) => {
+      const { status, out, err } = await run(args);
+      expect(err).toMatch(says);
+      expect(err).toMatch(/^kvm-cpuid: [^\n]+\n$/);
+      expect([status, out]).toEqual([2, '']);
     });
   });
 

@@ -161,7 +161,11 @@ function openColumns(hosts: readonly HostDescription[], types: readonly VmTypeNa
     }
   }
   for (const note of notes) remark(note);
-  for (const { host, vmType, why } of unavailable) remark(`${host}, VM type ${vmType}: ${why}`);
+  const reasons = new Set(unavailable.map(({ vmType, why }) => `VM type ${vmType}: ${why}`));
+  for (const reason of reasons) {
+    const own = unavailable.filter(({ vmType, why }) => `VM type ${vmType}: ${why}` === reason);
+    remark(`${reason} on ${own.map(({ host }) => host).join(', ')}`);
+  }
   return { opened, unavailable };
 }
 
@@ -191,6 +195,10 @@ function judge(pairs: readonly { readonly model: Model; readonly column: Column 
 
 function printMatrix(result: MatrixResult, options: MatrixCliOptions): void {
   const { cells, columns } = result;
+  if (cells.length === 0) {
+    print('nothing to judge: none of the hosts offers such a VM');
+    return;
+  }
   const refused = cells.filter(({ errno }) => errno !== 'OK');
   const kernels = [...new Set(columns.map(({ host }) => host.inputs.kernel))].join(', ');
   print(
@@ -198,6 +206,7 @@ function printMatrix(result: MatrixResult, options: MatrixCliOptions): void {
       `policy ${result.policy}${result.filter === 'qemu' ? ", cut to KVM's answer as QEMU does" : ''}: ` +
       `${cells.length - refused.length} of ${cells.length} accepted`,
   );
+  if (hasTds(columns) && result.policy === 'off') print(colours.yellow(COUNTERFACTUAL));
   print();
   printTable(result, options.onlyRefused === true);
   if (refused.length > 0) {
@@ -229,6 +238,9 @@ function printTable({ models, columns, cells }: MatrixResult, onlyRefused: boole
   if (!fits) print(colours.dim(columns.map((column, at) => `${letter(at)} ${column.name}`).join('  ')));
   print(colours.dim('numbers: refused bits; +E…: refused without the policy too, with that errno; -: not asked'));
 }
+
+const COUNTERFACTUAL = 'for TDs a counterfactual kernel without any check';
+const hasTds = (columns: readonly Column[]): boolean => columns.some(({ vmType }) => vmType === 'tdx');
 
 const letter = (at: number): string => (at < 26 ? String.fromCharCode(65 + at) : `A${letter(at - 26)}`);
 
@@ -263,14 +275,14 @@ function printGroups(
   showModels: boolean,
   showHosts: boolean,
 ): void {
-  const rows = groups.map(({ refusal: { place, name, reason, clobbers }, ...where }) => [
-    colours.red(place),
-    colours.bold(name ?? '-'),
-    REASONS[reason],
-    showHosts ? `on ${shortNames(where.columns, columns)}` : '',
-    showModels ? `in ${shortNames(where.models, models)}` : '',
-    colours.yellow(clobberText(clobbers)),
-  ]);
+  const rows = groups.map(({ refusal: { place, name, reason, clobbers }, ...found }) => {
+    const where = [
+      ...(showModels ? [`in ${shortNames(found.models, models)}`] : []),
+      ...(showHosts ? [`on ${shortNames(found.columns, columns)}`] : []),
+    ].join(', ');
+    const clobbered = clobbers.length > 0 ? colours.yellow(`; ${clobberText(clobbers)}`) : '';
+    return [colours.red(place), colours.bold(name ?? '-'), REASONS[reason], `${where}${clobbered}`];
+  });
   for (const line of aligned(rows)) print(line);
 }
 
@@ -297,8 +309,9 @@ const leavesOf = (refusals: readonly { readonly place: string }[]): string =>
 function printOff({ models, columns, cells, policy }: MatrixResult): void {
   const failing = cells.filter(({ off }) => off !== 'OK');
   print();
+  if (hasTds(columns) && policy !== 'off') print(colours.dim(`off: ${COUNTERFACTUAL}`));
   if (failing.length === 0) {
-    print(`Without the policy (off) every table is accepted everywhere.`);
+    print('Without the policy (off) every table is accepted everywhere.');
     return;
   }
   print(colours.bold(policy === 'off' ? 'Refused by every kernel' : 'Refused without the policy (off) too'));
