@@ -1,9 +1,22 @@
 import type { Register } from '../cpuid/entry.js';
 
 /**
- * What goes into TDH.MNG.INIT and what comes out of a SEAMCALL: TD_PARAMS, as far as CPUID and MSRs need it, and the
- * completion status. Names are those of the TDX module's ABI; layouts in memory are not here.
+ * What goes into TDH.SYS.INIT and TDH.MNG.INIT and what comes out: TD_PARAMS as far as CPUID and MSRs need it, the
+ * completion status, metadata. Names are those of the TDX module's ABI; layouts in memory are not here.
  */
+
+/** Module versions whose source is public and whose tables are here, oldest first. */
+export const TDX_MODULE_VERSIONS = ['1.5.01', '1.5.28', '2.0.8'] as const;
+export type TdxModuleVersion = (typeof TDX_MODULE_VERSIONS)[number];
+
+/** Whether a version is in `[since, until]`, both inclusive. */
+export function isVersionIn(version: TdxModuleVersion, since?: TdxModuleVersion, until?: TdxModuleVersion): boolean {
+  const at = TDX_MODULE_VERSIONS.indexOf(version);
+  return (
+    (since === undefined || at >= TDX_MODULE_VERSIONS.indexOf(since)) &&
+    (until === undefined || at <= TDX_MODULE_VERSIONS.indexOf(until))
+  );
+}
 
 /** The four registers of one CPUID leaf, u32. */
 export type CpuidValues = Readonly<Record<Register, number>>;
@@ -16,6 +29,19 @@ export interface LeafId {
   readonly leaf: number;
   readonly subleaf: number | null;
 }
+
+/** One row of global metadata CPUID_CONFIG_LEAVES and CPUID_CONFIG_VALUES. */
+export interface ConfigurableLeaf extends LeafId {
+  /** Bits that the VMM may set freely, whatever the CPU has (`config_direct`). */
+  readonly direct: CpuidValues;
+  /** Bits that the VMM may set and that then follow the CPU (`allow_direct`). */
+  readonly allowed: CpuidValues;
+  /** What KVM reads: `direct | (allowed & native)`. */
+  readonly reported: CpuidValues;
+}
+
+/** One leaf of a TD as TDH.MNG.INIT computed it: what KVM reads as TD metadata CPUID_VALUES. */
+export interface StoredLeaf extends LeafId, CpuidValues {}
 
 /** TD_PARAMS, the operand of TDH.MNG.INIT. */
 export interface TdParams {
@@ -33,7 +59,27 @@ export interface TdParams {
   readonly maxVcpus?: number;
 }
 
-/** Upper halves of completion status codes, as in the module's `tdx_api_defs.h`. */
+/** Bits of ATTRIBUTES that a module of these versions knows. */
+export const ATTRIBUTE = {
+  DEBUG: 0,
+  PMT_PROF: 6,
+  ICSSD: 16,
+  LASS: 27,
+  SEPT_VE_DISABLE: 28,
+  MIGRATABLE: 29,
+  PKS: 30,
+  KL: 31,
+  TPA: 62,
+  PERFMON: 63,
+} as const;
+export type AttributeName = keyof typeof ATTRIBUTE;
+
+/** The mask of an attribute. */
+export function attributeMask(name: AttributeName): bigint {
+  return 1n << BigInt(ATTRIBUTE[name]);
+}
+
+/** Upper halves of completion status codes, as in the module's `tdx_error_codes_defs.h`. */
 export const TDX_STATUS = {
   TDX_SUCCESS: 0n,
   TDX_OPERAND_INVALID: 0xc000_0100_0000_0000n,
@@ -55,38 +101,17 @@ export const OPERAND_ID = {
 } as const;
 export type OperandName = keyof typeof OPERAND_ID;
 
-/** A SEAMCALL that failed: status and, where the module tells, what was wrong with what. */
-export interface TdxError {
-  readonly name: TdxStatusName;
-  /** RAX: the status with the operand id in its lower half. KVM hands it on as `kvm_tdx_cmd.hw_error`. */
-  readonly status: bigint;
-  readonly operand: OperandName | null;
-  /** The leaf that RCX names, for errors of CPUID. */
-  readonly leaf: LeafId | null;
-  /** The offending bits, by register. What the hardware reports is only the leaf. */
-  readonly bits: readonly BitsInRegister[];
-  /** MSR index, for TDX_INCORRECT_MSR_VALUE. */
-  readonly msr: number | null;
-  /** Which rule was broken: a stable word for messages and tests. */
-  readonly rule: TdxRule;
-}
-
-export interface BitsInRegister {
-  readonly register: Register;
-  /** u32 */
-  readonly mask: number;
-}
-
 /** The rules of TDH.SYS.INIT and TDH.MNG.INIT that can be broken. */
 export const TDX_RULES = [
-  'verify-mask',
   'leaf-maximum',
+  'verify-mask',
   'attributes-fixed',
+  'attributes-combination',
   'xfam-fixed',
   'xfam-combination',
+  'max-vcpus',
   'ept-levels',
   'gpaw',
-  'max-vcpus',
   'tsc-frequency',
   'not-configurable',
   'model',
@@ -95,18 +120,60 @@ export const TDX_RULES = [
 ] as const;
 export type TdxRule = (typeof TDX_RULES)[number];
 
+/** A SEAMCALL that failed: status and, where the module tells, what was wrong with what. */
+export interface TdxError {
+  readonly name: TdxStatusName;
+  /** RAX: the status with the operand id in its lower half. KVM hands it on as `kvm_tdx_cmd.hw_error`. */
+  readonly status: bigint;
+  /** RCX: leaf and sub-leaf for errors of CPUID values, else 0. */
+  readonly rcx: bigint;
+  /** Which rule was broken: a stable word for messages and tests. */
+  readonly rule: TdxRule;
+  readonly operand: OperandName | null;
+  readonly leaf: LeafId | null;
+  /** The offending bits, by register. What the hardware reports is only the leaf. */
+  readonly bits: readonly BitsInRegister[];
+  /** MSR index, for TDX_INCORRECT_MSR_VALUE. */
+  readonly msr: number | null;
+}
+
+export interface BitsInRegister {
+  readonly register: Register;
+  /** u32 */
+  readonly mask: number;
+}
+
+export type Result<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: TdxError };
+
 /** RCX of a CPUID error: leaf in the lower, sub-leaf in the upper half; FFFFFFFFH where ECX does not matter. */
 export function leafRaw({ leaf, subleaf }: LeafId): bigint {
   return (BigInt(subleaf === null ? 0xffff_ffff : subleaf >>> 0) << 32n) | BigInt(leaf >>> 0);
 }
 
-/** An error with the fields that apply; `status` is composed of the name and the operand. */
-export function tdxError(
-  name: TdxStatusName,
-  rule: TdxRule,
-  detail: Partial<Pick<TdxError, 'operand' | 'leaf' | 'bits' | 'msr'>> = {},
-): TdxError {
+type Detail = Partial<Pick<TdxError, 'operand' | 'leaf' | 'bits' | 'msr'>>;
+
+/** An error with the fields that apply. The lower half of its status is the operand, the MSR or the missing leaf. */
+export function tdxError(name: TdxStatusName, rule: TdxRule, detail: Detail = {}): TdxError {
   const { operand = null, leaf = null, bits = [], msr = null } = detail;
-  const status = TDX_STATUS[name] | BigInt(operand === null ? 0 : OPERAND_ID[operand]);
-  return { name, rule, status, operand, leaf, bits, msr };
+  const missing = name === 'TDX_CPUID_LEAF_NOT_SUPPORTED' ? (leaf?.leaf ?? 0) : 0;
+  const low = operand === null ? (msr ?? missing) : OPERAND_ID[operand];
+  const status = TDX_STATUS[name] | BigInt(low >>> 0);
+  const rcx = leaf === null || missing !== 0 ? 0n : leafRaw(leaf);
+  return { name, status, rcx, rule, operand, leaf, bits, msr };
 }
+
+/** The error of an operand of TDH.MNG.INIT. */
+export function invalidOperand(rule: TdxRule, operand: OperandName, detail: Detail = {}): TdxError {
+  return tdxError('TDX_OPERAND_INVALID', rule, { ...detail, operand });
+}
+
+export function accepted<T>(value: T): Result<T> {
+  return { ok: true, value };
+}
+
+export function refused(error: TdxError): { readonly ok: false; readonly error: TdxError } {
+  return { ok: false, error };
+}
+
+/** MSRs of the host CPU, as far as the module samples them: RDMSR, `undefined` where it would fault. */
+export type ReadMsr = (index: number) => bigint | undefined;
