@@ -27,6 +27,8 @@ export class Tlb {
   current = 1;
   /** The space whose global entries are found. */
   globals = 2;
+  /** Goes up when single pages are forgotten: for those who keep what they found. */
+  version = 0;
   private last = 2;
 
   /** The entry for an access to a linear address, or -1. */
@@ -69,6 +71,7 @@ export class Tlb {
 
   /** INVLPG: all parts of the page that holds the address, global or not, in the current spaces. */
   invalidate(lo: number, hi: number): void {
+    this.version++;
     for (let at = 0; at < ENTRIES; at++) {
       const space = this.space[at];
       if (space !== this.current && space !== this.globals) continue;

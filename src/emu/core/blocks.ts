@@ -1,0 +1,263 @@
+import { Decoder } from '../isa/decode.js';
+import { INSN_WORDS, MAX_LENGTH, OUTCOME } from '../isa/insn.js';
+import { PAGING_OK } from '../paging.js';
+import type { Core } from './core.js';
+import { carried, translationFault, undefinedOpcode } from './linear.js';
+import { endsBlock, lower, MICRO, MICRO_WORDS } from './lower.js';
+
+/**
+ * Decoded code. A block is a run of instructions of one page, decoded and lowered once: up to the first that can branch
+ * or change what comes after it, up to {@link BLOCK_LIMIT}, up to the page's end. Blocks are found by linear address and
+ * address space; a block whose page was written since is compared with its bytes before it is used again.
+ */
+
+/** Slots for constants of decoded code in the register file. */
+export const CONSTANTS = 4096;
+const FIRST_CONSTANT = 18;
+
+const BLOCK_LIMIT = 32;
+const BLOCKS = 1024;
+const INSNS = 8192;
+const MAP_SIZE = 4096;
+const PAGE = 0x1000;
+const PAGE_MASK = 0xfff;
+const BYTES = BLOCKS * 64;
+
+export class BlockCache {
+  /** Decoded instructions, `INSN_WORDS` each. */
+  readonly insns = new Int32Array((INSNS + BLOCK_LIMIT) * INSN_WORDS);
+  /** What the loop executes, `MICRO_WORDS` each. */
+  readonly micros = new Int32Array((INSNS + BLOCK_LIMIT) * MICRO_WORDS);
+
+  // By block.
+  /** Number of its first instruction. */
+  readonly first = new Int32Array(BLOCKS);
+  readonly count = new Int32Array(BLOCKS);
+  readonly ripLo = new Int32Array(BLOCKS);
+  readonly ripHi = new Int32Array(BLOCKS);
+  /** Where the next instruction after it is. */
+  readonly endLo = new Int32Array(BLOCKS);
+  readonly endHi = new Int32Array(BLOCKS);
+  /** Sum of its costs, without what is only known at run time. */
+  readonly cycles = new Int32Array(BLOCKS);
+  private readonly offset = new Int32Array(BLOCKS);
+  private readonly length = new Int32Array(BLOCKS);
+  private readonly generation = new Int32Array(BLOCKS);
+  private readonly space = new Int32Array(BLOCKS);
+  private readonly version = new Int32Array(BLOCKS);
+  private readonly access = new Int32Array(BLOCKS);
+  /** Where its bytes lie in {@link bytes}. */
+  private readonly copyAt = new Int32Array(BLOCKS);
+  /** Counts uses of the block's number: a block engine keeps what it made of it under this. */
+  readonly serial = new Int32Array(BLOCKS);
+
+  /** The block that runs. */
+  running = 0;
+  /** Its bytes in memory. A store among them ends it. */
+  private runningFrom = 0;
+  private runningTo = 0;
+  /** A store has hit the block that runs. */
+  hit = false;
+
+  private readonly core: Core;
+  private readonly decoder = new Decoder();
+  private readonly map = new Int16Array(MAP_SIZE).fill(-1);
+  private readonly bytes = new Uint8Array(BYTES);
+  private readonly straddling = new Uint8Array(2 * MAX_LENGTH);
+  private blocks = 0;
+  private used = 0;
+  private usedBytes = 0;
+  private constants = FIRST_CONSTANT;
+  private serials = 0;
+
+  constructor(core: Core) {
+    this.core = core;
+  }
+
+  /** The block at RIP, or -1 when fetching it faults. */
+  find(): number {
+    const { core, map } = this;
+    const lo = core.lo[16]!;
+    const hi = core.hi[16]!;
+    const block = map[placeOf(lo)]!;
+    const { tlb } = core.mmu;
+    if (
+      block >= 0 &&
+      this.ripLo[block] === lo &&
+      this.ripHi[block] === hi &&
+      this.space[block] === tlb.current &&
+      this.version[block] === tlb.version &&
+      this.access[block] === core.fetchAccess &&
+      this.generation[block] === core.memory.generations[this.offset[block]! >>> 12]
+    ) {
+      this.running = block;
+      this.runningFrom = this.offset[block]!;
+      this.runningTo = this.runningFrom + this.length[block]!;
+      return block;
+    }
+    return this.miss(lo, hi);
+  }
+
+  /** Forgets everything: after changes to the cache's own limits, and to what decoding depends on. */
+  clear(): void {
+    this.map.fill(-1);
+    this.blocks = 0;
+    this.used = 0;
+    this.usedBytes = 0;
+    this.constants = FIRST_CONSTANT;
+  }
+
+  /** A store to RAM at an offset of the memory's bytes. */
+  wrote(at: number): void {
+    this.core.memory.generations[at >>> 12]!++;
+    if (at + 8 > this.runningFrom && at < this.runningTo) this.hit = true;
+  }
+
+  /** As {@link wrote}, when the memory has counted already. */
+  wroteWithin(at: number): void {
+    if (at + 8 > this.runningFrom && at < this.runningTo) this.hit = true;
+  }
+
+  /** Bytes of a decoded instruction. */
+  lengthOf(number: number): number {
+    return this.insns[number * INSN_WORDS + 2]!;
+  }
+
+  /** A slot of the register file that holds a constant. */
+  constant(lo: number, hi: number): number {
+    const { core } = this;
+    const slot = this.constants++;
+    core.lo[slot] = lo;
+    core.hi[slot] = hi;
+    return slot;
+  }
+
+  private miss(lo: number, hi: number): number {
+    const { core } = this;
+    const { mmu, memory } = core;
+    const status = mmu.translate(lo, hi, core.fetchAccess);
+    if (status !== PAGING_OK) {
+      translationFault(core, status, false);
+      return -1;
+    }
+    const at = mmu.offset;
+    if (at < 0) {
+      // Nothing answers: a hole reads as ones, FF FF, which is no instruction.
+      undefinedOpcode(core);
+      return -1;
+    }
+    const place = placeOf(lo);
+    const known = this.map[place]!;
+    if (known >= 0 && this.ripLo[known] === lo && this.ripHi[known] === hi && this.isSame(known, at)) {
+      this.enter(known, memory.generations[at >>> 12]!);
+      return known;
+    }
+    return this.decode(lo, hi, at, place);
+  }
+
+  /** Whether a block's bytes are still what memory has at an offset. */
+  private isSame(block: number, at: number): boolean {
+    if (this.offset[block] !== at) return false;
+    const { bytes } = this.core.memory;
+    const copy = this.copyAt[block]!;
+    const length = this.length[block]!;
+    for (let i = 0; i < length; i++) if (bytes[at + i] !== this.bytes[copy + i]) return false;
+    return true;
+  }
+
+  /** The block is good for the present address space and state of its page. */
+  private enter(block: number, generation: number): void {
+    const { core } = this;
+    this.generation[block] = generation;
+    this.space[block] = core.mmu.tlb.current;
+    this.version[block] = core.mmu.tlb.version;
+    this.access[block] = core.fetchAccess;
+    this.running = block;
+    this.runningFrom = this.offset[block]!;
+    this.runningTo = this.runningFrom + this.length[block]!;
+  }
+
+  private decode(lo: number, hi: number, at: number, place: number): number {
+    if (
+      this.blocks === BLOCKS ||
+      this.used > INSNS - BLOCK_LIMIT ||
+      this.usedBytes > BYTES - BLOCK_LIMIT * MAX_LENGTH ||
+      this.constants > FIRST_CONSTANT + CONSTANTS - 3 * BLOCK_LIMIT
+    )
+      this.clear();
+    const { core } = this;
+    const { memory } = core;
+    const room = PAGE - (at & PAGE_MASK);
+    const block = this.blocks++;
+    this.first[block] = this.used;
+    this.ripLo[block] = lo;
+    this.ripHi[block] = hi;
+    this.offset[block] = at;
+    let length = 0;
+    let count = 0;
+    let cycles = 0;
+    let ends = false;
+    while (!ends && count < BLOCK_LIMIT) {
+      const number = this.used + count;
+      const insn = number * INSN_WORDS;
+      let outcome: number = OUTCOME.NEEDS_MORE;
+      if (length < room) outcome = this.decoder.decode(memory.bytes, at + length, room - length, this.insns, insn);
+      if (outcome === OUTCOME.NEEDS_MORE) {
+        if (count > 0) break;
+        return this.decodeStraddling(block, lo, hi, at, room);
+      }
+      const insnLength = this.insns[insn + 2]!;
+      lower(core, number, outcome, (lo + length + insnLength) | 0, carried(lo, hi, length + insnLength));
+      cycles += this.micros[number * MICRO_WORDS + MICRO.CYCLES]!;
+      length += insnLength;
+      count++;
+      ends = outcome !== OUTCOME.DECODED || endsBlock(this.insns[insn]!);
+    }
+    this.finish(block, count, length, cycles);
+    this.bytes.set(memory.bytes.subarray(at, at + length), this.usedBytes);
+    this.copyAt[block] = this.usedBytes;
+    this.usedBytes += length;
+    this.map[place] = block;
+    this.enter(block, memory.generations[at >>> 12]!);
+    return block;
+  }
+
+  /** An instruction that goes on in the next page: a block of its own, which is not kept. */
+  private decodeStraddling(block: number, lo: number, hi: number, at: number, room: number): number {
+    const { core, straddling } = this;
+    const { memory, mmu } = core;
+    straddling.fill(0);
+    straddling.set(memory.bytes.subarray(at, at + room));
+    const status = mmu.translate((lo + room) | 0, carried(lo, hi, room), core.fetchAccess);
+    if (status !== PAGING_OK) {
+      this.blocks--;
+      translationFault(core, status, false);
+      return -1;
+    }
+    if (mmu.offset >= 0) straddling.set(memory.bytes.subarray(mmu.offset, mmu.offset + MAX_LENGTH), room);
+    else straddling.fill(0xff, room);
+    const number = this.used;
+    const outcome = this.decoder.decode(straddling, 0, MAX_LENGTH, this.insns, number * INSN_WORDS);
+    const length = this.insns[number * INSN_WORDS + 2]!;
+    lower(core, number, outcome, (lo + length) | 0, carried(lo, hi, length));
+    this.finish(block, 1, length, this.micros[number * MICRO_WORDS + MICRO.CYCLES]!);
+    this.running = block;
+    this.runningFrom = 0;
+    this.runningTo = 0;
+    return block;
+  }
+
+  private finish(block: number, count: number, length: number, cycles: number): void {
+    this.count[block] = count;
+    this.length[block] = length;
+    this.cycles[block] = cycles;
+    this.endLo[block] = (this.ripLo[block]! + length) | 0;
+    this.endHi[block] = carried(this.ripLo[block]!, this.ripHi[block]!, length);
+    this.used += count;
+    this.serial[block] = ++this.serials;
+  }
+}
+
+function placeOf(lo: number): number {
+  return (lo ^ (lo >>> 12)) & (MAP_SIZE - 1);
+}

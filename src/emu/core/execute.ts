@@ -1,0 +1,528 @@
+import { EmulatorLimit, INSN_WORDS } from '../isa/insn.js';
+import type { Core } from './core.js';
+import { carry, condition, F, isEven, KIND, setStatusFlags } from './flags.js';
+import { integer } from './integer.js';
+import { generalProtection, load, loadStack, store, storeStack, undefinedOpcode } from './linear.js';
+import { MICRO_WORDS, X } from './lower.js';
+import { FAULT, JUMP, NEXT, SPLIT } from './status.js';
+import { system } from './system.js';
+
+/**
+ * The loop: one switch over micro-operations, registers and flags in typed arrays. It is the meaning of the common integer
+ * instructions on 32 and 64 bits; `integer.ts` is that of all their other forms, `system.ts` that of everything else.
+ */
+
+// V8 compiles the constants of a module into its code, but reads imported ones from memory: hence these copies.
+const {
+  INTEGER,
+  SYSTEM,
+  UNDEFINED,
+  TOO_LONG,
+  NOP,
+  MOV64,
+  MOV32,
+  LOAD64,
+  LOAD32,
+  STORE64,
+  STORE32,
+  LEA64,
+  ADD64,
+  OR64,
+  AND64,
+  SUB64,
+  XOR64,
+  CMP64,
+  TEST64,
+  ADD32,
+  OR32,
+  AND32,
+  SUB32,
+  XOR32,
+  CMP32,
+  TEST32,
+  INC64,
+  DEC64,
+  INC32,
+  DEC32,
+  SHL64,
+  SHR64,
+  SAR64,
+  SHL32,
+  SHR32,
+  SAR32,
+  PUSH64,
+  POP64,
+  JCC,
+  JMP,
+  CALL,
+  RET,
+} = X;
+const words = MICRO_WORDS;
+const insnWords = INSN_WORDS;
+const kindAt = F.KIND;
+const resLo = F.RES_LO;
+const resHi = F.RES_HI;
+const aLo = F.A_LO;
+const aHi = F.A_HI;
+const bLo = F.B_LO;
+const bHi = F.B_HI;
+const shiftAt = F.SHIFT;
+const carryAt = F.CARRY;
+const addKind = KIND.ADD;
+const subKind = KIND.SUB;
+const logicKind = KIND.LOGIC;
+const incKind = KIND.INC;
+const decKind = KIND.DEC;
+const wide = -1;
+const rsp = 4;
+const rip = 16;
+
+/** CF, PF, AF, ZF, SF, OF after a shift. */
+const CF = 1;
+const PF = 4;
+const ZF = 0x40;
+const SF = 0x80;
+const OF = 0x800;
+
+/**
+ * Executes micro-operations `from` to `to` (numbers; exclusive) of a block.
+ *
+ * @returns NEXT when all are done and none has branched; JUMP when the last one has written RIP; anything else is the
+ *   status of the instruction in `core.at`
+ */
+export function execute(core: Core, from: number, to: number): number {
+  const { lo, hi, f, v, blocks } = core;
+  const x = blocks.micros;
+  const end = to * words;
+  for (let m = from * words; m < end; m += words) {
+    const a = x[m + 1]!;
+    const b = x[m + 2]!;
+    switch (x[m]) {
+      case INTEGER: {
+        const status = integer(core, x[m + 5]! * insnWords);
+        if (status !== NEXT) {
+          core.at = x[m + 5]!;
+          return status;
+        }
+        if (blocks.hit) return splits(core, m, end);
+        break;
+      }
+      case SYSTEM: {
+        const status = system(core, x[m + 5]! * insnWords);
+        if (status !== NEXT) {
+          core.at = x[m + 5]!;
+          return status;
+        }
+        break;
+      }
+      case NOP:
+        break;
+      case MOV64:
+        lo[a] = lo[b]!;
+        hi[a] = hi[b]!;
+        break;
+      case MOV32:
+        lo[a] = lo[b]!;
+        hi[a] = 0;
+        break;
+      case LOAD64: {
+        const at = address(core, m);
+        if (load(core, at, core.addressHi, 8) !== NEXT) return faults(core, m);
+        lo[a] = v[0]!;
+        hi[a] = v[1]!;
+        break;
+      }
+      case LOAD32: {
+        const at = address(core, m);
+        if (load(core, at, core.addressHi, 4) !== NEXT) return faults(core, m);
+        lo[a] = v[0]!;
+        hi[a] = 0;
+        break;
+      }
+      case STORE64: {
+        const at = address(core, m);
+        if (store(core, at, core.addressHi, 8, lo[a]!, hi[a]!) !== NEXT) return faults(core, m);
+        if (blocks.hit) return splits(core, m, end);
+        break;
+      }
+      case STORE32: {
+        const at = address(core, m);
+        if (store(core, at, core.addressHi, 4, lo[a]!, 0) !== NEXT) return faults(core, m);
+        if (blocks.hit) return splits(core, m, end);
+        break;
+      }
+      case LEA64:
+        lo[a] = address(core, m);
+        hi[a] = core.addressHi;
+        break;
+      case ADD64: {
+        const al = lo[a]!;
+        const ah = hi[a]!;
+        const bl = lo[b]!;
+        const bh = hi[b]!;
+        const rl = (al + bl) | 0;
+        const rh = (ah + bh + (rl >>> 0 < al >>> 0 ? 1 : 0)) | 0;
+        lo[a] = rl;
+        hi[a] = rh;
+        f[kindAt] = addKind;
+        f[resLo] = rl;
+        f[resHi] = rh;
+        f[aLo] = al;
+        f[aHi] = ah;
+        f[bLo] = bl;
+        f[bHi] = bh;
+        f[shiftAt] = wide;
+        break;
+      }
+      case SUB64:
+      case CMP64: {
+        const al = lo[a]!;
+        const ah = hi[a]!;
+        const bl = lo[b]!;
+        const bh = hi[b]!;
+        const rl = (al - bl) | 0;
+        const rh = (ah - bh - (al >>> 0 < bl >>> 0 ? 1 : 0)) | 0;
+        if (x[m] === SUB64) {
+          lo[a] = rl;
+          hi[a] = rh;
+        }
+        f[kindAt] = subKind;
+        f[resLo] = rl;
+        f[resHi] = rh;
+        f[aLo] = al;
+        f[aHi] = ah;
+        f[bLo] = bl;
+        f[bHi] = bh;
+        f[shiftAt] = wide;
+        break;
+      }
+      case OR64:
+        lo[a] = lo[a]! | lo[b]!;
+        hi[a] = hi[a]! | hi[b]!;
+        f[kindAt] = logicKind;
+        f[resLo] = lo[a]!;
+        f[resHi] = hi[a]!;
+        f[shiftAt] = wide;
+        break;
+      case AND64:
+        lo[a] = lo[a]! & lo[b]!;
+        hi[a] = hi[a]! & hi[b]!;
+        f[kindAt] = logicKind;
+        f[resLo] = lo[a]!;
+        f[resHi] = hi[a]!;
+        f[shiftAt] = wide;
+        break;
+      case XOR64:
+        lo[a] = lo[a]! ^ lo[b]!;
+        hi[a] = hi[a]! ^ hi[b]!;
+        f[kindAt] = logicKind;
+        f[resLo] = lo[a]!;
+        f[resHi] = hi[a]!;
+        f[shiftAt] = wide;
+        break;
+      case TEST64:
+        f[kindAt] = logicKind;
+        f[resLo] = lo[a]! & lo[b]!;
+        f[resHi] = hi[a]! & hi[b]!;
+        f[shiftAt] = wide;
+        break;
+      case ADD32: {
+        const al = lo[a]!;
+        const bl = lo[b]!;
+        const rl = (al + bl) | 0;
+        lo[a] = rl;
+        hi[a] = 0;
+        f[kindAt] = addKind;
+        f[resLo] = 0;
+        f[resHi] = rl;
+        f[aLo] = 0;
+        f[aHi] = al;
+        f[bHi] = bl;
+        f[shiftAt] = 0;
+        break;
+      }
+      case SUB32:
+      case CMP32: {
+        const al = lo[a]!;
+        const bl = lo[b]!;
+        const rl = (al - bl) | 0;
+        if (x[m] === SUB32) {
+          lo[a] = rl;
+          hi[a] = 0;
+        }
+        f[kindAt] = subKind;
+        f[resLo] = 0;
+        f[resHi] = rl;
+        f[aLo] = 0;
+        f[aHi] = al;
+        f[bLo] = 0;
+        f[bHi] = bl;
+        f[shiftAt] = 0;
+        break;
+      }
+      case OR32:
+        lo[a] = lo[a]! | lo[b]!;
+        hi[a] = 0;
+        f[kindAt] = logicKind;
+        f[resLo] = 0;
+        f[resHi] = lo[a]!;
+        f[shiftAt] = 0;
+        break;
+      case AND32:
+        lo[a] = lo[a]! & lo[b]!;
+        hi[a] = 0;
+        f[kindAt] = logicKind;
+        f[resLo] = 0;
+        f[resHi] = lo[a]!;
+        f[shiftAt] = 0;
+        break;
+      case XOR32:
+        lo[a] = lo[a]! ^ lo[b]!;
+        hi[a] = 0;
+        f[kindAt] = logicKind;
+        f[resLo] = 0;
+        f[resHi] = lo[a]!;
+        f[shiftAt] = 0;
+        break;
+      case TEST32:
+        f[kindAt] = logicKind;
+        f[resLo] = 0;
+        f[resHi] = lo[a]! & lo[b]!;
+        f[shiftAt] = 0;
+        break;
+      case INC64: {
+        f[carryAt] = carry(f) ? 1 : 0;
+        const al = lo[a]!;
+        const ah = hi[a]!;
+        const rl = (al + 1) | 0;
+        const rh = (ah + (rl === 0 ? 1 : 0)) | 0;
+        lo[a] = rl;
+        hi[a] = rh;
+        f[kindAt] = incKind;
+        f[resLo] = rl;
+        f[resHi] = rh;
+        f[aLo] = al;
+        f[aHi] = ah;
+        f[bLo] = 1;
+        f[bHi] = 0;
+        f[shiftAt] = wide;
+        break;
+      }
+      case DEC64: {
+        f[carryAt] = carry(f) ? 1 : 0;
+        const al = lo[a]!;
+        const ah = hi[a]!;
+        const rl = (al - 1) | 0;
+        const rh = (ah - (al === 0 ? 1 : 0)) | 0;
+        lo[a] = rl;
+        hi[a] = rh;
+        f[kindAt] = decKind;
+        f[resLo] = rl;
+        f[resHi] = rh;
+        f[aLo] = al;
+        f[aHi] = ah;
+        f[bLo] = 1;
+        f[bHi] = 0;
+        f[shiftAt] = wide;
+        break;
+      }
+      case INC32:
+      case DEC32: {
+        f[carryAt] = carry(f) ? 1 : 0;
+        const al = lo[a]!;
+        const rl = x[m] === INC32 ? (al + 1) | 0 : (al - 1) | 0;
+        lo[a] = rl;
+        hi[a] = 0;
+        f[kindAt] = x[m] === INC32 ? incKind : decKind;
+        f[resLo] = 0;
+        f[resHi] = rl;
+        f[aLo] = 0;
+        f[aHi] = al;
+        f[bLo] = 0;
+        f[bHi] = 1;
+        f[shiftAt] = 0;
+        break;
+      }
+      case SHL64: {
+        const count = x[m + 7]!;
+        const l = lo[a]!;
+        const h = hi[a]!;
+        const out = count > 32 ? l >>> (64 - count) : count === 32 ? h : h >>> (32 - count);
+        lo[a] = count >= 32 ? 0 : l << count;
+        hi[a] = count >= 32 ? l << (count - 32) : (h << count) | (l >>> (32 - count));
+        // The last bit out is the lowest of what left at the top; of a shift by 32 it is bit 0 of the high half.
+        const last = out & 1;
+        shifted(f, lo[a]!, hi[a]!, last, (hi[a]! >>> 31) ^ last);
+        break;
+      }
+      case SHR64: {
+        const count = x[m + 7]!;
+        const l = lo[a]!;
+        const h = hi[a]!;
+        const last = (count > 32 ? h >>> (count - 33) : l >>> (count - 1)) & 1;
+        lo[a] = count >= 32 ? h >>> (count - 32) : (l >>> count) | (h << (32 - count));
+        hi[a] = count >= 32 ? 0 : h >>> count;
+        shifted(f, lo[a]!, hi[a]!, last, h >>> 31);
+        break;
+      }
+      case SAR64: {
+        const count = x[m + 7]!;
+        const l = lo[a]!;
+        const h = hi[a]!;
+        const last = (count > 32 ? h >> (count - 33) : l >>> (count - 1)) & 1;
+        lo[a] = count >= 32 ? h >> (count - 32) : (l >>> count) | (h << (32 - count));
+        hi[a] = count >= 32 ? h >> 31 : h >> count;
+        shifted(f, lo[a]!, hi[a]!, last, 0);
+        break;
+      }
+      case SHL32: {
+        const count = x[m + 7]!;
+        const l = lo[a]!;
+        lo[a] = l << count;
+        hi[a] = 0;
+        const last = (l >>> (32 - count)) & 1;
+        shifted32(f, lo[a]!, last, (lo[a]! >>> 31) ^ last);
+        break;
+      }
+      case SHR32: {
+        const count = x[m + 7]!;
+        const l = lo[a]!;
+        lo[a] = l >>> count;
+        hi[a] = 0;
+        shifted32(f, lo[a]!, (l >>> (count - 1)) & 1, l >>> 31);
+        break;
+      }
+      case SAR32: {
+        const count = x[m + 7]!;
+        const l = lo[a]!;
+        lo[a] = l >> count;
+        hi[a] = 0;
+        shifted32(f, lo[a]!, (l >>> (count - 1)) & 1, 0);
+        break;
+      }
+      case PUSH64: {
+        const l = (lo[rsp]! - 8) | 0;
+        const h = (hi[rsp]! - (lo[rsp]! >>> 0 < 8 ? 1 : 0)) | 0;
+        if (storeStack(core, l, h, 8, lo[a]!, hi[a]!) !== NEXT) return faults(core, m);
+        lo[rsp] = l;
+        hi[rsp] = h;
+        if (blocks.hit) return splits(core, m, end);
+        break;
+      }
+      case POP64: {
+        if (loadStack(core, lo[rsp]!, hi[rsp]!, 8) !== NEXT) return faults(core, m);
+        const l = (lo[rsp]! + 8) | 0;
+        hi[rsp] = (hi[rsp]! + (l >>> 0 < 8 ? 1 : 0)) | 0;
+        lo[rsp] = l;
+        lo[a] = v[0]!;
+        hi[a] = v[1]!;
+        break;
+      }
+      case JCC:
+        if (!condition(f, a)) break;
+        lo[rip] = lo[b]!;
+        hi[rip] = hi[b]!;
+        core.clock.now[0]! += core.takenExtra;
+        return JUMP;
+      case JMP:
+        lo[rip] = lo[b]!;
+        hi[rip] = hi[b]!;
+        return JUMP;
+      case CALL: {
+        const l = (lo[rsp]! - 8) | 0;
+        const h = (hi[rsp]! - (lo[rsp]! >>> 0 < 8 ? 1 : 0)) | 0;
+        if (storeStack(core, l, h, 8, lo[a]!, hi[a]!) !== NEXT) return faults(core, m);
+        lo[rsp] = l;
+        hi[rsp] = h;
+        lo[rip] = lo[b]!;
+        hi[rip] = hi[b]!;
+        return JUMP;
+      }
+      case RET: {
+        if (loadStack(core, lo[rsp]!, hi[rsp]!, 8) !== NEXT) return faults(core, m);
+        if (!core.isCanonical(v[1]!)) {
+          core.at = x[m + 5]!;
+          return generalProtection(core);
+        }
+        const l = (lo[rsp]! + 8) | 0;
+        hi[rsp] = (hi[rsp]! + (l >>> 0 < 8 ? 1 : 0)) | 0;
+        lo[rsp] = l;
+        lo[rip] = v[0]!;
+        hi[rip] = v[1]!;
+        return JUMP;
+      }
+      case UNDEFINED:
+        core.at = x[m + 5]!;
+        return undefinedOpcode(core);
+      case TOO_LONG:
+        core.at = x[m + 5]!;
+        return generalProtection(core);
+      default:
+        throw limit(core, x[m + 5]!);
+    }
+  }
+  return NEXT;
+}
+
+/** Low half of a micro-operation's memory address; the high half goes to `core.addressHi`. */
+function address(core: Core, m: number): number {
+  const { lo, hi } = core;
+  const x = core.blocks.micros;
+  const base = x[m + 2]!;
+  const index = x[m + 3]!;
+  const displacement = x[m + 4]!;
+  const scale = x[m + 7]!;
+  const indexLo = lo[index]! << scale;
+  const indexHi = scale === 0 ? hi[index]! : (hi[index]! << scale) | (lo[index]! >>> (32 - scale));
+  const first = (lo[base]! + displacement) | 0;
+  const carryOne = first >>> 0 < lo[base]! >>> 0 ? 1 : 0;
+  const low = (first + indexLo) | 0;
+  const carryTwo = low >>> 0 < first >>> 0 ? 1 : 0;
+  core.addressHi = (hi[base]! + (displacement >> 31) + carryOne + indexHi + carryTwo) | 0;
+  return low;
+}
+
+/** A memory operand has faulted. */
+function faults(core: Core, m: number): number {
+  core.at = core.blocks.micros[m + 5]!;
+  return FAULT;
+}
+
+/** The block has written to itself: what follows must be decoded anew. */
+function splits(core: Core, m: number, end: number): number {
+  core.blocks.hit = false;
+  if (m + words >= end) return NEXT;
+  core.at = core.blocks.micros[m + 5]!;
+  return SPLIT;
+}
+
+function shifted(f: Int32Array, l: number, h: number, last: number, overflow: number): void {
+  setStatusFlags(
+    f,
+    (last !== 0 ? CF : 0) |
+      (isEven(l) ? PF : 0) |
+      ((l | h) === 0 ? ZF : 0) |
+      (h < 0 ? SF : 0) |
+      (overflow !== 0 ? OF : 0),
+  );
+}
+
+function shifted32(f: Int32Array, l: number, last: number, overflow: number): void {
+  setStatusFlags(
+    f,
+    (last !== 0 ? CF : 0) | (isEven(l) ? PF : 0) | (l === 0 ? ZF : 0) | (l < 0 ? SF : 0) | (overflow !== 0 ? OF : 0),
+  );
+}
+
+function limit(core: Core, number: number): EmulatorLimit {
+  const length = core.blocks.insns[number * INSN_WORDS + 2]!;
+  const at = core.addressOf(number);
+  const bytes: number[] = [];
+  for (let byte = 0; byte < length; byte++) {
+    const address = at + BigInt(byte);
+    const low = Number(BigInt.asIntN(32, address));
+    const status = core.mmu.translate(low, Number(BigInt.asIntN(32, address >> 32n)), core.fetchAccess);
+    if (status === 0 && core.mmu.offset >= 0) bytes.push(core.memory.bytes[core.mmu.offset]!);
+  }
+  return new EmulatorLimit(bytes, `CPU ${core.id} at 0x${at.toString(16)}`);
+}

@@ -1,0 +1,842 @@
+import { GuestTsc, SVM_TSC_FRACTION } from '../clock.js';
+import { CR0_PE, CR0_PG, CR4_LA57, EFER_LMA, EFER_SLOT } from '../control.js';
+import { type Core, RAX, RSP, type Virtualization } from '../core/core.js';
+import { inject } from '../core/delivery.js';
+import { F, IF } from '../core/flags.js';
+import { closedSets } from '../core/gates.js';
+import { generalProtection, undefinedOpcode } from '../core/linear.js';
+import { ACTIVITY, EVENT_TYPE, JUMP, LEFT, NEXT } from '../core/status.js';
+import { note, TRACE } from '../core/trace.js';
+import { OP } from '../isa/forms.js';
+import { EmulatorLimit, INSN } from '../isa/insn.js';
+import { slotNamed } from '../msrs.js';
+import { NestedPaging } from '../paging-nested.js';
+import { PAGING_OK } from '../paging.js';
+import { CHECKS, type Check, illegal, type Limits, limitsOf } from './checks.js';
+import { exitCode } from './exit-rows.js';
+import { DEBUG_SWAP, type StateList, stateList, vmsaWord } from './state-rows.js';
+import { PhysicalWords } from './vmcb.js';
+import {
+  ATTRIB_CODE64,
+  ATTRIB_DATA,
+  ATTRIB_DPL_SHIFT,
+  ATTRIB_L,
+  EVENT_HAS_ERROR,
+  EVENT_TYPE_SHIFT,
+  EVENT_VALID,
+  EVENT_VECTOR,
+  HOST_VMSA,
+  INTERRUPT_SHADOW,
+  LBR_VIRTUALIZATION,
+  NP_ENABLE,
+  SEV_DEBUG_SWAP,
+  SEV_ES_ENABLE,
+  SVM_EVENT,
+  TLB_FLUSH_ALL,
+  TLB_FLUSH_ASID,
+  TLB_FLUSH_ASID_LOCAL,
+  VINTR_GIF,
+  VINTR_GIF_ENABLE,
+  VINTR_IGN_TPR,
+  VINTR_IRQ,
+  VINTR_MASKING,
+  VINTR_PRIO_SHIFT,
+  VINTR_TPR,
+  wordOf,
+} from './vmcb-rows.js';
+import { SvmWorld } from './world.js';
+
+const RIP = 16;
+const WORD = 0x1_0000_0000;
+const HSAVE_SLOT = slotNamed('MSR_VM_HSAVE_PA');
+const TSC_RATIO_SLOT = slotNamed('MSR_TSC_RATIO');
+
+const VINTR_CODE = exitCode('VINTR');
+const FIRST_OWN = exitCode('VMRUN');
+
+const TSC_OFFSET = wordOf('TSC_OFFSET');
+const ASID = wordOf('ASID');
+const TLB_CONTROL = wordOf('TLB_CONTROL');
+const VINTR = wordOf('VINTR');
+const V_INTR_VECTOR = wordOf('V_INTR_VECTOR');
+const INTERRUPT_STATE = wordOf('INTERRUPT_STATE');
+const EXITCODE = wordOf('EXITCODE');
+const EXITINFO1 = wordOf('EXITINFO1');
+const EXITINFO2 = wordOf('EXITINFO2');
+const EXITINTINFO = wordOf('EXITINTINFO');
+const NP_CONTROL = wordOf('NP_CONTROL');
+const EVENTINJ = wordOf('EVENTINJ');
+const N_CR3 = wordOf('N_CR3');
+const VIRT_EXT = wordOf('VIRT_EXT');
+const NRIP = wordOf('NRIP');
+const FETCHED = wordOf('FETCHED');
+const VMSA_PTR = wordOf('VMSA_PTR');
+const ES = wordOf('ES_SELECTOR');
+const CS = wordOf('CS_SELECTOR');
+const SS = wordOf('SS_SELECTOR');
+const DS = wordOf('DS_SELECTOR');
+const FS = wordOf('FS_SELECTOR');
+const GS = wordOf('GS_SELECTOR');
+const TR = wordOf('TR_SELECTOR');
+const LDTR = wordOf('LDTR_SELECTOR');
+const GDTR = wordOf('GDTR_SELECTOR');
+const IDTR = wordOf('IDTR_SELECTOR');
+/** CPL is the upper byte of its word. */
+const CPL = wordOf('CPL');
+const EFER = wordOf('EFER');
+const CR0 = wordOf('CR0');
+const CR2 = wordOf('CR2');
+const CR3 = wordOf('CR3');
+const CR4 = wordOf('CR4');
+const DR6 = wordOf('DR6');
+const DR7 = wordOf('DR7');
+const RFLAGS = wordOf('RFLAGS');
+const RIP_FIELD = wordOf('RIP');
+const RSP_FIELD = wordOf('RSP');
+const RAX_FIELD = wordOf('RAX');
+const SSP = wordOf('SSP');
+
+const VMSA_DR0 = vmsaWord('DR0');
+const SEV_FEATURES = vmsaWord('SEV_FEATURES');
+
+/** DR7 after #VMEXIT: no breakpoint is on. */
+const DR7_DISABLED = 0x400;
+
+const VMLOAD_LIST = stateList('vmload');
+const NESTED_LIST = stateList('nested-paging');
+const LBR_LIST = stateList('lbr');
+const CET_LIST = stateList('cet');
+const SPEC_CTRL_LIST = stateList('spec-ctrl');
+
+const NOTHING_CLOSED = closedSets(() => true);
+
+/** Who has translations in the TLB: spaces of `Tlb`. */
+interface Spaces {
+  space: number;
+  globals: number;
+}
+
+/**
+ * SVM of one CPU: VMRUN and #VMEXIT, VMLOAD, VMSAVE, STGI, CLGI (APM volume 2, chapter 15), as instructions and as methods
+ * for a hypervisor that is no machine code. It keeps nothing of a VMCB beyond the run: clean bits are not needed, and
+ * every VMRUN reads all of it. AVIC, SMM, SEV's encryption, and guests outside 64-bit mode are not modelled.
+ */
+export class Svm implements Virtualization {
+  readonly core: Core;
+  readonly world: SvmWorld;
+  readonly guestTsc: GuestTsc;
+  /** The global interrupt flag: while it is clear, the host takes neither interrupts nor NMIs. */
+  gif = true;
+  /** Physical address of the VMCB of the guest that runs, or ran last. */
+  vmcb = -1;
+  /** Why the last VMRUN came to #VMEXIT(INVALID); `legal` when it did not. */
+  refusal: Check = 'legal';
+  /** The guest that runs is one of SEV-ES. */
+  isSevEs = false;
+
+  private readonly physical: PhysicalWords;
+  private readonly limits: Limits;
+  private readonly hasNrips: boolean;
+  private readonly hasDecodeAssists: boolean;
+  private readonly hasSpecCtrl: boolean;
+  private readonly hasLbr: boolean;
+  private readonly hasCet: boolean;
+  private readonly hasDebugSwap: boolean;
+  private readonly hasTscRatio: boolean;
+  private readonly vmrunCycles: number;
+  private readonly vmexitCycles: number;
+  private readonly vmloadCycles: number;
+  private readonly vmsaveCycles: number;
+  private readonly stgiCycles: number;
+  private readonly clgiCycles: number;
+
+  private readonly nested: readonly [NestedPaging, NestedPaging];
+  private readonly asids = new Map<number, Spaces>();
+  private running: Spaces = { space: 0, globals: 0 };
+  private hostSpace = 0;
+  private hostGlobals = 0;
+  /** What the processor keeps of the host besides the save area: PAT, SPEC_CTRL; TPR and the NMI mask. */
+  private readonly keptLo = new Int32Array(NESTED_LIST.slots.length + SPEC_CTRL_LIST.slots.length);
+  private readonly keptHi = new Int32Array(NESTED_LIST.slots.length + SPEC_CTRL_LIST.slots.length);
+  private hostTpr = 0;
+  private hostNmiBlocked = false;
+  private hsave = -1;
+  private debugSwap = false;
+  private lbr = false;
+  /** Attributes and limits of FS, GS, LDTR, TR, and LDTR's base: nothing here uses them, VMSAVE gives them back. */
+  private readonly hidden = new Int32Array(9);
+  private eventLo = 0;
+  private eventHi = 0;
+
+  constructor(core: Core) {
+    const { silicon, costs } = core;
+    const has = (bit: number) => silicon.field(0x8000_000a, 0, 'edx', bit, bit) === 1;
+    this.core = core;
+    this.world = new SvmWorld(this);
+    this.guestTsc = new GuestTsc(core.tsc, SVM_TSC_FRACTION);
+    this.physical = new PhysicalWords(core.memory);
+    this.limits = limitsOf(silicon);
+    this.hasNrips = silicon.has('NRIPS');
+    this.hasLbr = silicon.has('LBRV');
+    this.hasTscRatio = silicon.has('TSCRATEMSR');
+    this.hasDecodeAssists = has(7);
+    this.hasSpecCtrl = has(20);
+    this.hasCet = silicon.has('SHSTK');
+    this.hasDebugSwap = silicon.field(0x8000_001f, 0, 'eax', 14, 14) === 1;
+    const options = { format: 'npt', root: 0 } as const;
+    this.nested = [
+      new NestedPaging(core.memory, silicon, options),
+      new NestedPaging(core.memory, silicon, { ...options, levels: 5 }),
+    ];
+    this.vmrunCycles = costs.of('vmrun');
+    this.vmexitCycles = costs.of('vmexit');
+    this.vmloadCycles = costs.of('vmload');
+    this.vmsaveCycles = costs.of('vmsave');
+    this.stgiCycles = costs.of('stgi');
+    this.clgiCycles = costs.of('clgi');
+    core.virtualization = this;
+  }
+
+  // Instructions. Privilege, gates and their own cost have been settled.
+
+  execute(core: Core, op: number, insn: number): number {
+    if (core.world !== null) return this.executeInGuest(op, core.blocks.insns[insn + INSN.LENGTH]!);
+    switch (op) {
+      case OP.STGI:
+        this.setGif(true);
+        return NEXT;
+      case OP.CLGI:
+        this.setGif(false);
+        return NEXT;
+      case OP.VMLOAD:
+      case OP.VMSAVE:
+      case OP.VMRUN:
+        break;
+      default:
+        // VMX, and VMMCALL that nobody intercepts.
+        return undefinedOpcode(core);
+    }
+    const address = this.operand();
+    if (address < 0) return generalProtection(core);
+    if (op === OP.VMLOAD) this.loadState(address);
+    else if (op === OP.VMSAVE) this.saveState(address);
+    else return this.enter(address, core.blocks.insns[insn + INSN.LENGTH]!);
+    return NEXT;
+  }
+
+  seam(core: Core): number {
+    return undefinedOpcode(core);
+  }
+
+  /** In a guest, where not all five are intercepted. VMRUN always is. */
+  private executeInGuest(op: number, length: number): number {
+    const { core, world } = this;
+    const code = codeOfOp(op);
+    if (code === 0) return undefinedOpcode(core);
+    if (world.isSet(code)) {
+      note(core, TRACE.EXIT, code, 0);
+      this.recordDelivery(0, 0);
+      this.leave(code, 0, 0, 0, 0, length);
+      return LEFT;
+    }
+    if (op === OP.STGI || op === OP.CLGI) {
+      this.setGuestGif(op === OP.STGI);
+      return NEXT;
+    }
+    throw core.unsupported('VMLOAD and VMSAVE of a guest');
+  }
+
+  /** The physical address in RAX; -1 when it is none of a page. */
+  private operand(): number {
+    const { core } = this;
+    const lo = core.lo[RAX]!;
+    const hi = core.hi[RAX]!;
+    if ((lo & 0xfff) !== 0 || (hi & this.limits.addressHi) !== 0) return -1;
+    return (hi >>> 0) * WORD + (lo >>> 0);
+  }
+
+  // For a hypervisor that is no machine code: as the instructions, with their costs.
+
+  /**
+   * VMRUN. The host's state is what the core has; where it goes on is not looked at.
+   *
+   * @returns JUMP: the guest's first instruction is next; LEFT: it was left already, see EXITCODE
+   */
+  vmrun(address: number): number {
+    this.core.clock.advance(this.vmrunCycles);
+    return this.enter(address, 0);
+  }
+
+  vmload(address: number): void {
+    this.core.clock.advance(this.vmloadCycles);
+    this.loadState(address);
+  }
+
+  vmsave(address: number): void {
+    this.core.clock.advance(this.vmsaveCycles);
+    this.saveState(address);
+  }
+
+  stgi(): void {
+    this.core.clock.advance(this.stgiCycles);
+    this.setGif(true);
+  }
+
+  clgi(): void {
+    this.core.clock.advance(this.clgiCycles);
+    this.setGif(false);
+  }
+
+  private setGif(gif: boolean): void {
+    this.gif = gif;
+    this.core.interrupts.attention = true;
+  }
+
+  /** Virtual GIF (15.33). Without it STGI and CLGI of a guest reach the physical flag. */
+  private setGuestGif(gif: boolean): void {
+    const frame = this.physical.frame(this.vmcb);
+    const w = this.physical.words;
+    const vintr = w[frame + VINTR]!;
+    if ((vintr & VINTR_GIF_ENABLE) === 0) this.setGif(gif);
+    else w[frame + VINTR] = gif ? vintr | VINTR_GIF : vintr & ~VINTR_GIF;
+  }
+
+  // VMLOAD and VMSAVE: 15.5.2.
+
+  private loadState(address: number): void {
+    const { core, hidden } = this;
+    const at = this.physical.frame(address);
+    const w = this.physical.words;
+    const { segments, tss } = core;
+    loadMsrs(core, w, at, VMLOAD_LIST);
+    segments.fs = w[at + FS]! & 0xffff;
+    segments.gs = w[at + GS]! & 0xffff;
+    segments.ldtr = w[at + LDTR]! & 0xffff;
+    segments.tr = w[at + TR]! & 0xffff;
+    tss.limit = w[at + TR + 1]!;
+    tss.baseLo = w[at + TR + 2]!;
+    tss.baseHi = w[at + TR + 3]!;
+    hidden[0] = w[at + FS]!;
+    hidden[1] = w[at + FS + 1]!;
+    hidden[2] = w[at + GS]!;
+    hidden[3] = w[at + GS + 1]!;
+    hidden[4] = w[at + LDTR]!;
+    hidden[5] = w[at + LDTR + 1]!;
+    hidden[6] = w[at + LDTR + 2]!;
+    hidden[7] = w[at + LDTR + 3]!;
+    hidden[8] = w[at + TR]!;
+  }
+
+  private saveState(address: number): void {
+    const { core, hidden } = this;
+    const at = this.physical.frame(address);
+    const w = this.physical.words;
+    const { segments, tss } = core;
+    this.physical.writes(at);
+    saveMsrs(core, w, at, VMLOAD_LIST);
+    w[at + FS] = (hidden[0]! & ~0xffff) | segments.fs;
+    w[at + FS + 1] = hidden[1]!;
+    w[at + GS] = (hidden[2]! & ~0xffff) | segments.gs;
+    w[at + GS + 1] = hidden[3]!;
+    w[at + LDTR] = (hidden[4]! & ~0xffff) | segments.ldtr;
+    w[at + LDTR + 1] = hidden[5]!;
+    w[at + LDTR + 2] = hidden[6]!;
+    w[at + LDTR + 3] = hidden[7]!;
+    w[at + TR] = (hidden[8]! & ~0xffff) | segments.tr;
+    w[at + TR + 1] = tss.limit;
+    w[at + TR + 2] = tss.baseLo;
+    w[at + TR + 3] = tss.baseHi;
+  }
+
+  // VMRUN: 15.5.1.
+
+  /** @param length bytes of the instruction: the host goes on behind it */
+  private enter(address: number, length: number): number {
+    const { core, physical, world } = this;
+    const { control, msrs } = core;
+    this.vmcb = address;
+    const hsavePa = (msrs.hi[HSAVE_SLOT]! >>> 0) * WORD + (msrs.lo[HSAVE_SLOT]! >>> 0);
+    const host = physical.frame(hsavePa);
+    const at = physical.frame(address);
+    if (host < 0 || at < 0) throw core.unsupported('a VMCB or host save area outside RAM');
+    const w = physical.words;
+    this.hsave = host;
+    physical.writes(at);
+    physical.writes(host);
+    this.eventLo = 0;
+    this.eventHi = 0;
+
+    const refusal = illegal(w, at, this.limits, control.lo[0]!);
+    this.refusal = CHECKS[refusal]!;
+    if (refusal !== 0) {
+      this.invalid(w, at, length);
+      return length === 0 ? LEFT : LEFT;
+    }
+    if ((w[at + EFER]! & EFER_LMA) === 0 || ((w[at + CS]! >>> 16) & ATTRIB_L) === 0)
+      throw new EmulatorLimit([0x0f, 0x01, 0xd8], 'VMRUN of a guest outside 64-bit mode');
+
+    this.saveHost(w, host, length);
+    this.loadGuest(w, at);
+    world.load(w, at);
+    this.enterWorld(w, at);
+    this.gif = true;
+    note(core, TRACE.ENTRY, w[at + ASID]!, core.lo[RIP]!);
+    return this.firstEvent(w, at);
+  }
+
+  private saveHost(w: Int32Array, at: number, length: number): void {
+    const { core } = this;
+    const { segments, gdtr, idtr, control, msrs } = core;
+    w[at + ES] = segments.es;
+    w[at + CS] = segments.cs;
+    w[at + SS] = segments.ss;
+    w[at + DS] = segments.ds;
+    w[at + GDTR + 1] = gdtr.limit;
+    w[at + GDTR + 2] = gdtr.baseLo;
+    w[at + GDTR + 3] = gdtr.baseHi;
+    w[at + IDTR + 1] = idtr.limit;
+    w[at + IDTR + 2] = idtr.baseLo;
+    w[at + IDTR + 3] = idtr.baseHi;
+    w[at + EFER] = msrs.lo[EFER_SLOT]!;
+    w[at + CR0] = control.lo[0]!;
+    w[at + CR3] = control.lo[3]!;
+    w[at + CR3 + 1] = control.hi[3]!;
+    w[at + CR4] = control.lo[4]!;
+    w[at + CR4 + 1] = control.hi[4]!;
+    w[at + RFLAGS] = core.rflags;
+    const rip = (core.lo[RIP]! + length) | 0;
+    w[at + RIP_FIELD] = rip;
+    w[at + RIP_FIELD + 1] = (core.hi[RIP]! + (rip >>> 0 < length ? 1 : 0)) | 0;
+    w[at + RSP_FIELD] = core.lo[RSP]!;
+    w[at + RSP_FIELD + 1] = core.hi[RSP]!;
+    w[at + RAX_FIELD] = core.lo[RAX]!;
+    w[at + RAX_FIELD + 1] = core.hi[RAX]!;
+    const { tlb } = core.mmu;
+    this.hostSpace = tlb.current;
+    this.hostGlobals = tlb.globals;
+    this.hostTpr = control.lo[8]!;
+    this.hostNmiBlocked = core.nmiBlocked;
+  }
+
+  private loadGuest(w: Int32Array, at: number): void {
+    const { core } = this;
+    const { segments, gdtr, idtr, control } = core;
+    // What else is switched, before EFER and CR4 change.
+    this.lbr = this.hasLbr && (w[at + VIRT_EXT]! & LBR_VIRTUALIZATION) !== 0;
+    const nested = (w[at + NP_CONTROL]! & NP_ENABLE) !== 0;
+    if (nested) {
+      this.keep(NESTED_LIST, 0);
+      loadMsrs(core, w, at, NESTED_LIST);
+    }
+    if (this.hasSpecCtrl) {
+      this.keep(SPEC_CTRL_LIST, NESTED_LIST.slots.length);
+      loadMsrs(core, w, at, SPEC_CTRL_LIST);
+    }
+    if (this.lbr) {
+      saveMsrs(core, w, this.hsave, LBR_LIST);
+      loadMsrs(core, w, at, LBR_LIST);
+    }
+    if (this.hasCet) {
+      saveMsrs(core, w, this.hsave, CET_LIST);
+      w[this.hsave + SSP] = core.ssp[0]!;
+      w[this.hsave + SSP + 1] = core.ssp[1]!;
+      loadMsrs(core, w, at, CET_LIST);
+      core.ssp[0] = w[at + SSP]!;
+      core.ssp[1] = w[at + SSP + 1]!;
+    }
+    this.isSevEs = (w[at + NP_CONTROL]! & SEV_ES_ENABLE) !== 0;
+    this.debugSwap = this.isSevEs && this.hasDebugSwap && this.swapsDebug(w, at);
+    if (this.debugSwap) this.loadDebug(w, this.vmsa(w, at));
+
+    segments.es = w[at + ES]! & 0xffff;
+    segments.cs = w[at + CS]! & 0xffff;
+    segments.ss = w[at + SS]! & 0xffff;
+    segments.ds = w[at + DS]! & 0xffff;
+    gdtr.limit = w[at + GDTR + 1]!;
+    gdtr.baseLo = w[at + GDTR + 2]!;
+    gdtr.baseHi = w[at + GDTR + 3]!;
+    idtr.limit = w[at + IDTR + 1]!;
+    idtr.baseLo = w[at + IDTR + 2]!;
+    idtr.baseHi = w[at + IDTR + 3]!;
+    control.switchTo(w[at + CR0]!, w[at + CR3]!, w[at + CR3 + 1]!, w[at + CR4]!, w[at + CR4 + 1]!, w[at + EFER]!);
+    control.lo[2] = w[at + CR2]!;
+    control.hi[2] = w[at + CR2 + 1]!;
+    core.drLo[6] = w[at + DR6]!;
+    core.drLo[7] = w[at + DR7]!;
+    core.rflags = w[at + RFLAGS]!;
+    core.lo[RIP] = w[at + RIP_FIELD]!;
+    core.hi[RIP] = w[at + RIP_FIELD + 1]!;
+    core.lo[RSP] = w[at + RSP_FIELD]!;
+    core.hi[RSP] = w[at + RSP_FIELD + 1]!;
+    core.lo[RAX] = w[at + RAX_FIELD]!;
+    core.hi[RAX] = w[at + RAX_FIELD + 1]!;
+    core.cpl = w[at + CPL]! >>> 24;
+    core.shadow = (w[at + INTERRUPT_STATE]! & INTERRUPT_SHADOW) !== 0;
+    core.nmiBlocked = false;
+    core.activity = ACTIVITY.ACTIVE;
+  }
+
+  /** Paging, TSC, interrupts: what the guest's world is, beside its registers. */
+  private enterWorld(w: Int32Array, at: number): void {
+    const { core, world, guestTsc } = this;
+    const { control, msrs, mmu } = core;
+    world.nested = (w[at + NP_CONTROL]! & NP_ENABLE) === 0 ? null : this.nested[this.isHostLa57(w) ? 1 : 0];
+    if (world.nested !== null) world.nested.root = (w[at + N_CR3 + 1]! & 0xf_ffff) * WORD + ((w[at + N_CR3]! & ~0xfff) >>> 0);
+    const spaces = this.spacesOf(w[at + ASID]!, w[at + TLB_CONTROL]! & 7);
+    this.running = spaces;
+    mmu.switchTo(world.nested, spaces.space, spaces.globals);
+
+    guestTsc.offset[0] = w[at + TSC_OFFSET]!;
+    guestTsc.offset[1] = w[at + TSC_OFFSET + 1]!;
+    guestTsc.multiplier[0] = this.hasTscRatio ? msrs.lo[TSC_RATIO_SLOT]! : 0;
+    guestTsc.multiplier[1] = this.hasTscRatio ? msrs.hi[TSC_RATIO_SLOT]! : 1;
+    world.offsetsTsc =
+      guestTsc.offset[0] !== 0 ||
+      guestTsc.offset[1] !== 0 ||
+      guestTsc.multiplier[0] !== 0 ||
+      guestTsc.multiplier[1] !== 1;
+
+    const masking = (w[at + VINTR]! & VINTR_MASKING) !== 0;
+    world.masksInterruptsByHost = masking && (w[this.hsave + RFLAGS]! & IF) !== 0;
+    if (masking) control.lo[8] = w[at + VINTR]! & 0xf;
+    core.enterWorld(world, world.offsetsTsc ? guestTsc : null, NOTHING_CLOSED);
+  }
+
+  /** Nested tables have as many levels as the host's own. */
+  private isHostLa57(w: Int32Array): boolean {
+    return (w[this.hsave + CR4]! & CR4_LA57) !== 0;
+  }
+
+  /** The TLB's spaces of an ASID, after TLB_CONTROL has been obeyed. */
+  private spacesOf(asid: number, command: number): Spaces {
+    const { tlb } = this.core.mmu;
+    if (command === TLB_FLUSH_ALL) {
+      this.asids.clear();
+      this.hostSpace = tlb.fresh();
+      this.hostGlobals = tlb.fresh();
+    }
+    let spaces = this.asids.get(asid);
+    if (spaces === undefined) {
+      spaces = { space: tlb.fresh(), globals: tlb.fresh() };
+      this.asids.set(asid, spaces);
+    } else if (command === TLB_FLUSH_ASID || command === TLB_FLUSH_ASID_LOCAL) {
+      spaces.space = tlb.fresh();
+      if (command === TLB_FLUSH_ASID) spaces.globals = tlb.fresh();
+    }
+    return spaces;
+  }
+
+  /** What comes before the first instruction: an injected event, or a virtual interrupt. */
+  private firstEvent(w: Int32Array, at: number): number {
+    const { core } = this;
+    const event = w[at + EVENTINJ]!;
+    if ((event & EVENT_VALID) !== 0) {
+      const type = (event >> EVENT_TYPE_SHIFT) & 7;
+      const vector = event & EVENT_VECTOR;
+      const isBreakpoint = type === SVM_EVENT.EXCEPTION && (vector === 3 || vector === 4);
+      // With nRIP saving, software events return to where nRIP points.
+      const nrip = w[at + NRIP]!;
+      const isSoft = (type === SVM_EVENT.SOFTWARE_INTERRUPT || isBreakpoint) && this.hasNrips && nrip !== 0;
+      return inject(
+        core,
+        vector,
+        isBreakpoint ? EVENT_TYPE.SOFTWARE_EXCEPTION : type,
+        isSoft ? (nrip - core.lo[RIP]!) | 0 : 0,
+        (event & EVENT_HAS_ERROR) !== 0,
+        w[at + EVENTINJ + 1]!,
+        w[at + CR2]!,
+        w[at + CR2 + 1]!,
+      );
+    }
+    return this.virtualInterrupt() ?? JUMP;
+  }
+
+  /**
+   * Takes a virtual interrupt (V_IRQ), or leaves because there is one, if the guest would take it now (15.21.1, 15.21.4).
+   *
+   * @returns JUMP or LEFT; `null` when nothing happened
+   */
+  virtualInterrupt(): number | null {
+    const { core, world } = this;
+    const at = this.physical.frame(this.vmcb);
+    const w = this.physical.words;
+    const vintr = w[at + VINTR]!;
+    if ((vintr & VINTR_IRQ) === 0 || core.shadow || (core.f[F.REST]! & IF) === 0) return null;
+    if ((vintr & VINTR_GIF_ENABLE) !== 0 && (vintr & VINTR_GIF) === 0) return null;
+    const priority = (vintr >> VINTR_PRIO_SHIFT) & 0xf;
+    if ((vintr & VINTR_IGN_TPR) === 0 && priority <= (core.control.lo[8]! & 0xf)) return null;
+    if (world.isSet(VINTR_CODE)) {
+      note(core, TRACE.EXIT, VINTR_CODE, 0);
+      this.recordDelivery(0, 0);
+      this.leave(VINTR_CODE, 0, 0, 0, 0, 0);
+      return LEFT;
+    }
+    w[at + VINTR] = vintr & ~VINTR_IRQ;
+    return inject(core, w[at + V_INTR_VECTOR]! & 0xff, EVENT_TYPE.INTERRUPT, 0, false, 0);
+  }
+
+  // #VMEXIT: 15.6, 15.7.
+
+  /** The event during whose delivery the guest is being left, as EXITINTINFO has it; 0: none. */
+  recordDelivery(lo: number, errorCode: number): void {
+    this.eventLo = lo;
+    this.eventHi = (lo & EVENT_HAS_ERROR) !== 0 ? errorCode : 0;
+  }
+
+  /** Decode assist: the bytes of the instruction at RIP, for faults on data (15.8.4). */
+  fetchBytes(): void {
+    const { core } = this;
+    if (!this.hasDecodeAssists) return;
+    const at = this.physical.frame(this.vmcb) * 4 + FETCHED * 4;
+    const { bytes } = core.memory;
+    bytes.fill(0, at, at + 16);
+    const { fault } = core.mmu.nested ?? NO_NESTED;
+    const { address, infoLo, infoHi } = fault;
+    if (core.mmu.translate(core.lo[RIP]!, core.hi[RIP]!, core.fetchAccess) === PAGING_OK && core.mmu.offset >= 0) {
+      const from = core.mmu.offset;
+      const length = Math.min(15, 0x1000 - (from & 0xfff));
+      bytes[at] = length;
+      bytes.copyWithin(at + 1, from, from + length);
+    }
+    fault.address = address;
+    fault.infoLo = infoLo;
+    fault.infoHi = infoHi;
+  }
+
+  /**
+   * Leaves the guest with an exit code and what belongs to it.
+   *
+   * @param length bytes of the instruction that leaves, for nRIP; 0 when it is none
+   */
+  leave(code: number, info1Lo: number, info1Hi: number, info2Lo: number, info2Hi: number, length: number): void {
+    const { core, physical } = this;
+    const at = physical.frame(this.vmcb);
+    const w = physical.words;
+    physical.writes(at);
+    this.saveGuest(w, at);
+    w[at + EXITCODE] = code;
+    w[at + EXITCODE + 1] = code >> 31;
+    w[at + EXITINFO1] = info1Lo;
+    w[at + EXITINFO1 + 1] = info1Hi;
+    w[at + EXITINFO2] = info2Lo;
+    w[at + EXITINFO2 + 1] = info2Hi;
+    w[at + EXITINTINFO] = this.eventLo;
+    w[at + EXITINTINFO + 1] = this.eventHi;
+    w[at + EVENTINJ] = 0;
+    w[at + EVENTINJ + 1] = 0;
+    if (this.hasNrips) {
+      const next = (core.lo[RIP]! + length) | 0;
+      w[at + NRIP] = length === 0 ? 0 : next;
+      w[at + NRIP + 1] = length === 0 ? 0 : (core.hi[RIP]! + (next >>> 0 < length ? 1 : 0)) | 0;
+    }
+    this.loadHost(w, at);
+    core.clock.advance(this.vmexitCycles);
+  }
+
+  /** #VMEXIT(INVALID): the guest never ran, and its state is not written. */
+  private invalid(w: Int32Array, at: number, length: number): void {
+    const { core } = this;
+    w[at + EXITCODE] = -1;
+    w[at + EXITCODE + 1] = -1;
+    w[at + EXITINFO1] = 0;
+    w[at + EXITINFO1 + 1] = 0;
+    w[at + EXITINFO2] = 0;
+    w[at + EXITINFO2 + 1] = 0;
+    const rip = (core.lo[RIP]! + length) | 0;
+    core.hi[RIP] = (core.hi[RIP]! + (rip >>> 0 < length ? 1 : 0)) | 0;
+    core.lo[RIP] = rip;
+    core.drLo[7] = DR7_DISABLED;
+    this.gif = false;
+    core.clock.advance(this.vmexitCycles);
+  }
+
+  private saveGuest(w: Int32Array, at: number): void {
+    const { core } = this;
+    const { segments, gdtr, idtr, control, msrs, cpl } = core;
+    const dpl = cpl << ATTRIB_DPL_SHIFT;
+    saveSegment(w, at + ES, segments.es, ATTRIB_DATA | dpl);
+    saveSegment(w, at + CS, segments.cs, ATTRIB_CODE64 | dpl);
+    saveSegment(w, at + SS, segments.ss, ATTRIB_DATA | dpl);
+    saveSegment(w, at + DS, segments.ds, ATTRIB_DATA | dpl);
+    w[at + GDTR + 1] = gdtr.limit;
+    w[at + GDTR + 2] = gdtr.baseLo;
+    w[at + GDTR + 3] = gdtr.baseHi;
+    w[at + IDTR + 1] = idtr.limit;
+    w[at + IDTR + 2] = idtr.baseLo;
+    w[at + IDTR + 3] = idtr.baseHi;
+    w[at + EFER] = msrs.lo[EFER_SLOT]!;
+    w[at + CR0] = control.lo[0]!;
+    w[at + CR2] = control.lo[2]!;
+    w[at + CR2 + 1] = control.hi[2]!;
+    w[at + CR3] = control.lo[3]!;
+    w[at + CR3 + 1] = control.hi[3]!;
+    w[at + CR4] = control.lo[4]!;
+    w[at + CR4 + 1] = control.hi[4]!;
+    w[at + DR6] = core.drLo[6]!;
+    w[at + DR7] = core.drLo[7]!;
+    w[at + RFLAGS] = core.rflags;
+    w[at + RIP_FIELD] = core.lo[RIP]!;
+    w[at + RIP_FIELD + 1] = core.hi[RIP]!;
+    w[at + RSP_FIELD] = core.lo[RSP]!;
+    w[at + RSP_FIELD + 1] = core.hi[RSP]!;
+    w[at + RAX_FIELD] = core.lo[RAX]!;
+    w[at + RAX_FIELD + 1] = core.hi[RAX]!;
+    w[at + CPL] = (w[at + CPL]! & 0xff_ffff) | (cpl << 24);
+    w[at + INTERRUPT_STATE] = core.shadow ? INTERRUPT_SHADOW : 0;
+    if ((w[at + VINTR]! & VINTR_MASKING) !== 0)
+      w[at + VINTR] = (w[at + VINTR]! & ~VINTR_TPR) | (control.lo[8]! & 0xf);
+    const { tlb } = core.mmu;
+    this.running.space = tlb.current;
+    this.running.globals = tlb.globals;
+
+    if ((w[at + NP_CONTROL]! & NP_ENABLE) !== 0) saveMsrs(core, w, at, NESTED_LIST);
+    if (this.hasSpecCtrl) saveMsrs(core, w, at, SPEC_CTRL_LIST);
+    if (this.lbr) saveMsrs(core, w, at, LBR_LIST);
+    if (this.hasCet) {
+      saveMsrs(core, w, at, CET_LIST);
+      w[at + SSP] = core.ssp[0]!;
+      w[at + SSP + 1] = core.ssp[1]!;
+    }
+    if (this.debugSwap) this.saveDebug(w, this.vmsa(w, at));
+  }
+
+  private loadHost(w: Int32Array, guest: number): void {
+    const { core } = this;
+    const { segments, gdtr, idtr, control } = core;
+    const at = this.hsave;
+    if ((w[guest + NP_CONTROL]! & NP_ENABLE) !== 0) this.restore(NESTED_LIST, 0);
+    if (this.hasSpecCtrl) this.restore(SPEC_CTRL_LIST, NESTED_LIST.slots.length);
+    if (this.lbr) loadMsrs(core, w, at, LBR_LIST);
+    if (this.hasCet) {
+      loadMsrs(core, w, at, CET_LIST);
+      core.ssp[0] = w[at + SSP]!;
+      core.ssp[1] = w[at + SSP + 1]!;
+    }
+    // Swap type B: loaded from the host save area, although VMRUN did not save them there (B.3).
+    if (this.debugSwap) this.loadDebug(w, at + (HOST_VMSA >> 2));
+
+    segments.es = w[at + ES]! & 0xffff;
+    segments.cs = w[at + CS]! & 0xffff;
+    segments.ss = w[at + SS]! & 0xffff;
+    segments.ds = w[at + DS]! & 0xffff;
+    gdtr.limit = w[at + GDTR + 1]!;
+    gdtr.baseLo = w[at + GDTR + 2]!;
+    gdtr.baseHi = w[at + GDTR + 3]!;
+    idtr.limit = w[at + IDTR + 1]!;
+    idtr.baseLo = w[at + IDTR + 2]!;
+    idtr.baseHi = w[at + IDTR + 3]!;
+    control.switchTo(
+      w[at + CR0]! | CR0_PE,
+      w[at + CR3]!,
+      w[at + CR3 + 1]!,
+      w[at + CR4]!,
+      w[at + CR4 + 1]!,
+      w[at + EFER]!,
+    );
+    control.lo[8] = this.hostTpr;
+    // CR2 and DR6 stay the guest's.
+    core.drLo[7] = DR7_DISABLED;
+    core.rflags = w[at + RFLAGS]!;
+    core.lo[RIP] = w[at + RIP_FIELD]!;
+    core.hi[RIP] = w[at + RIP_FIELD + 1]!;
+    core.lo[RSP] = w[at + RSP_FIELD]!;
+    core.hi[RSP] = w[at + RSP_FIELD + 1]!;
+    core.lo[RAX] = w[at + RAX_FIELD]!;
+    core.hi[RAX] = w[at + RAX_FIELD + 1]!;
+    core.cpl = 0;
+    core.shadow = false;
+    core.nmiBlocked = this.hostNmiBlocked;
+    core.activity = ACTIVITY.ACTIVE;
+    this.gif = false;
+    core.mmu.switchTo(null, this.hostSpace, this.hostGlobals);
+    core.leaveWorld();
+  }
+
+  private keep(list: StateList, from: number): void {
+    const { msrs } = this.core;
+    for (let n = 0; n < list.slots.length; n++) {
+      this.keptLo[from + n] = msrs.lo[list.slots[n]!]!;
+      this.keptHi[from + n] = msrs.hi[list.slots[n]!]!;
+    }
+  }
+
+  private restore(list: StateList, from: number): void {
+    const { msrs } = this.core;
+    for (let n = 0; n < list.slots.length; n++) {
+      msrs.lo[list.slots[n]!] = this.keptLo[from + n]!;
+      msrs.hi[list.slots[n]!] = this.keptHi[from + n]!;
+    }
+  }
+
+  // DebugSwap: DR0–DR3 and their address masks belong to the SEV-ES guest that asks for them.
+
+  private vmsa(w: Int32Array, at: number): number {
+    return this.physical.frame((w[at + VMSA_PTR + 1]! & 0xf_ffff) * WORD + ((w[at + VMSA_PTR]! & ~0xfff) >>> 0));
+  }
+
+  private swapsDebug(w: Int32Array, at: number): boolean {
+    const vmsa = this.vmsa(w, at);
+    return vmsa >= 0 && (this.physical.words[vmsa + SEV_FEATURES]! & SEV_DEBUG_SWAP) !== 0;
+  }
+
+  private loadDebug(w: Int32Array, from: number): void {
+    const { core } = this;
+    for (let n = 0; n < 4; n++) {
+      core.drLo[n] = w[from + VMSA_DR0 + 2 * n]!;
+      core.drHi[n] = w[from + VMSA_DR0 + 2 * n + 1]!;
+    }
+    loadMsrs(core, w, from, DEBUG_SWAP);
+  }
+
+  private saveDebug(w: Int32Array, to: number): void {
+    const { core } = this;
+    for (let n = 0; n < 4; n++) {
+      w[to + VMSA_DR0 + 2 * n] = core.drLo[n]!;
+      w[to + VMSA_DR0 + 2 * n + 1] = core.drHi[n]!;
+    }
+    saveMsrs(core, w, to, DEBUG_SWAP);
+  }
+}
+
+const NO_NESTED = { fault: { address: 0, infoLo: 0, infoHi: 0 } };
+
+function loadMsrs(core: Core, w: Int32Array, at: number, list: StateList): void {
+  const { lo, hi } = core.msrs;
+  const { words, slots } = list;
+  for (let n = 0; n < slots.length; n++) {
+    lo[slots[n]!] = w[at + words[n]!]!;
+    hi[slots[n]!] = w[at + words[n]! + 1]!;
+  }
+}
+
+function saveMsrs(core: Core, w: Int32Array, at: number, list: StateList): void {
+  const { lo, hi } = core.msrs;
+  const { words, slots } = list;
+  for (let n = 0; n < slots.length; n++) {
+    w[at + words[n]!] = lo[slots[n]!]!;
+    w[at + words[n]! + 1] = hi[slots[n]!]!;
+  }
+}
+
+/** The selector; attributes only change with it. */
+function saveSegment(w: Int32Array, at: number, selector: number, attributes: number): void {
+  if ((w[at]! & 0xffff) !== selector) w[at] = selector | (attributes << 16);
+}
+
+/** The exit code of VMRUN … CLGI, 0 for all others. */
+function codeOfOp(op: number): number {
+  switch (op) {
+    case OP.VMRUN:
+      return FIRST_OWN;
+    case OP.VMLOAD:
+      return FIRST_OWN + 2;
+    case OP.VMSAVE:
+      return FIRST_OWN + 3;
+    case OP.STGI:
+      return FIRST_OWN + 4;
+    case OP.CLGI:
+      return FIRST_OWN + 5;
+    default:
+      return 0;
+  }
+}
