@@ -166,6 +166,8 @@ export class Core {
   guestTsc: GuestTsc | null = null;
   /** Whether {@link run} ends when a guest was left; otherwise the host's code goes on. */
   stopsAtExit = true;
+  /** Whether {@link run} ends at a HLT with interrupts off (`cli; hlt`): the host's code has come to its end. */
+  stopsAtHalt = false;
   /** SEAM root mode: the TDX module runs. */
   inSeam = false;
   /** What SEAMCALL, TDCALL, VMX and SVM instructions do; `null`: the CPU has none. */

@@ -3,6 +3,7 @@ import { INSN_WORDS } from '../isa/insn.js';
 import type { Core } from './core.js';
 import { raise, takePending, wakes } from './delivery.js';
 import { execute } from './execute.js';
+import { F, IF } from './flags.js';
 import { carried } from './linear.js';
 import { MICRO, MICRO_WORDS } from './lower.js';
 import { ABORTED, ACTIVITY, EVENT, FAULT, JUMP, LEFT, NEXT, SPLIT, STOP, type Stop } from './status.js';
@@ -222,6 +223,7 @@ function idle(core: Core, limit: number): Stop | null {
     interrupts.attention = true;
     return null;
   }
+  if (!waiting && core.stopsAtHalt && core.world === null && (core.f[F.REST]! & IF) === 0) return STOP.IDLE;
   const next = events.next[0]!;
   if (next === Number.POSITIVE_INFINITY && limit === Number.POSITIVE_INFINITY) return STOP.IDLE;
   const before = clock.now[0]!;

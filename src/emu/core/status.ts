@@ -15,7 +15,7 @@ export const SPLIT = 5;
 export const STOP = {
   /** The limit of cycles is reached. */
   LIMIT: 'limit',
-  /** It waits, and nothing is scheduled that could end that. */
+  /** It waits, and nothing is scheduled that could end that; or see `core.stopsAtHalt`. */
   IDLE: 'idle',
   /** A guest was left (only when `core.stopsAtExit`). */
   EXIT: 'exit',
