@@ -16,10 +16,21 @@ export {
   describeDump,
   type HostDescription,
   impliedByVmType,
+  tdNotes,
   withInputs,
 } from './api/host.js';
 export { applyHostFile } from './api/host-file.js';
-export { type Errno, IoctlFailed, type TableAnswer, Vmm } from './api/vmm.js';
+export { hostConfiguration, MINIMAL_TD, mergeTdCpuid, type TdConfiguration } from './api/td.js';
+export {
+  type CreatedTd,
+  type Errno,
+  IoctlFailed,
+  type TableAnswer,
+  type TdStep,
+  type TdxAnswer,
+  type TdxCapabilities,
+  Vmm,
+} from './api/vmm.js';
 export type { FormatName, HostDump, Payload, PayloadTable } from './cpuid/dump.js';
 export {
   type CpuidEntry2,
@@ -58,3 +69,4 @@ export { ERRNO, type ErrnoName, errnoName } from './linux/errno.js';
 export type { HostInputs } from './linux/host-inputs.js';
 export { HostKernel } from './linux/host-kernel.js';
 export { Process, type ProcessOptions } from './linux/process.js';
+export { TDX_MODULE_NAMES } from './tdx/kvm-models.js';

@@ -10,7 +10,7 @@ import { Explainer, type Finding } from '../kvm/paranoid/findings.js';
 import type { Policy } from '../kvm/policy.js';
 import { KVM_MAX_CPUID_ENTRIES } from '../kvm/supported.js';
 import type { ProcessOptions } from '../linux/process.js';
-import { bootKvm, type HostDescription, impliedByVmType, vmTypeNumber } from './host.js';
+import { bootKvm, type HostDescription, impliedByVmType, tdNotes, vmTypeNumber, withInputs } from './host.js';
 import { type Errno, Vmm } from './vmm.js';
 
 export interface CheckOptions extends Omit<KvmOptions, 'policy'> {
@@ -53,11 +53,11 @@ export class Checker {
   constructor(description: HostDescription, options: CheckOptions = {}) {
     const { policy = 'paranoid', vmType = 'default', process = {}, ...kvmOptions } = options;
     const implied = impliedByVmType(description, vmType);
-    this.host = implied.host;
     this.policy = policy;
     this.vmType = vmType;
     this.processOptions = process;
     this.module = bootKvm(implied.host, { ...kvmOptions, ...implied.options, policy });
+    this.host = withInputs(implied.host, {}, tdNotes(vmType, this.module));
     this.off = bootKvm(implied.host, { ...kvmOptions, ...implied.options, policy: 'off' });
     const vmm = new Vmm(this.module, process);
     vmm.createVm(vmTypeNumber(vmType));

@@ -161,6 +161,15 @@ export function impliedByVmType(
   return { host, options: {} };
 }
 
+/** What is to be said about a kernel on which a VM of this type is to run. */
+export function tdNotes(type: VmTypeName, { tdx, tdxRefusal, policy }: KvmModule): readonly string[] {
+  if (type !== 'tdx') return [];
+  const counterfactual =
+    policy === 'off' ? ['a kernel that lets TDs have whatever the module allows: counterfactual'] : [];
+  if (tdxRefusal !== null) return [`no TDs: ${tdxRefusal}`, ...counterfactual];
+  return tdx ? [`TDX module ${tdx.moduleName}`, ...counterfactual] : counterfactual;
+}
+
 /** Builds the machine and boots its kernel; KVM is not loaded yet. */
 export function bootKernel(host: HostDescription): HostKernel {
   return new HostKernel(machineOf(host.cpus, { outOfRange: host.outOfRange, msrs: host.msrs }), host.inputs);

@@ -13,8 +13,15 @@ import {
   KVM_GET_SUPPORTED_CPUID,
   KVM_MEMORY_ENCRYPT_OP,
   KVM_SET_CPUID2,
+  KVM_TDX_CAPABILITIES,
+  KVM_TDX_FINALIZE_VM,
+  KVM_TDX_GET_CPUID,
+  KVM_TDX_INIT_VCPU,
   KVM_TDX_INIT_VM,
+  TDX_CAPABILITIES,
+  TDX_CMD,
   TDX_CMD_SIZE,
+  TDX_INIT_VM,
   TDX_INIT_VM_CPUID,
   VM_TYPES,
 } from '../kvm/abi.js';
@@ -23,6 +30,7 @@ import type { KvmModule } from '../kvm/module.js';
 import { KVM_MAX_CPUID_ENTRIES } from '../kvm/supported.js';
 import { type ErrnoName, errnoName } from '../linux/errno.js';
 import type { Process, ProcessOptions } from '../linux/process.js';
+import { MINIMAL_TD, mergeTdCpuid, type TdConfiguration } from './td.js';
 
 export type Errno = ErrnoName | 'OK';
 
@@ -32,14 +40,47 @@ export interface TableAnswer {
   readonly entries: readonly CpuidEntry2[];
 }
 
+/** What a command of KVM_MEMORY_ENCRYPT_OP answered. */
+export interface TdxAnswer {
+  readonly errno: Errno;
+  /** The TDX module's status, where KVM hands it on; else 0. */
+  readonly hwError: bigint;
+}
+
+/** What KVM_TDX_CAPABILITIES answered: what a TD may be configured with. */
+export interface TdxCapabilities extends TdxAnswer {
+  readonly attributes: bigint;
+  readonly xfam: bigint;
+  /** A mask of bits for each configurable leaf. */
+  readonly entries: readonly CpuidEntry2[];
+}
+
+/** One ioctl on the way to a TD. */
+export interface TdStep extends TdxAnswer {
+  readonly ioctl: string;
+}
+
+/** How far the creation of a TD came. */
+export interface CreatedTd {
+  /** Descriptors; -1 for what was not reached. */
+  readonly vm: number;
+  readonly vcpus: readonly number[];
+  /** Every ioctl, in order; all but the last are OK. */
+  readonly steps: readonly TdStep[];
+  /** The ioctl that failed; `null` when the TD can run. */
+  readonly failed: TdStep | null;
+  /** The table that KVM_SET_CPUID2 got; empty when it was not reached. */
+  readonly table: readonly CpuidEntry2[];
+}
+
 /** An ioctl that failed on the way to the one that was asked for. */
 export class IoctlFailed extends Error {
   override readonly name = 'IoctlFailed';
   readonly ioctl: string;
   readonly errno: Errno;
 
-  constructor(ioctl: string, errno: Errno) {
-    super(`${ioctl} failed with ${errno}`);
+  constructor(ioctl: string, errno: Errno, because: string | null = null) {
+    super(`${ioctl} failed with ${errno}${because === null ? '' : `: ${because}`}`);
     this.ioctl = ioctl;
     this.errno = errno;
   }
@@ -53,6 +94,8 @@ export class Vmm {
   readonly kvm: number;
   private readonly buffer: number;
   private readonly capacity: number;
+  /** For `struct kvm_tdx_cmd` and what it points to; mapped when it is first needed. */
+  private tdxBuffer = 0;
 
   /** @param capacity entries that its buffer holds; larger tables are passed as far as E2BIG needs */
   constructor(module: KvmModule, options: ProcessOptions = {}, capacity = KVM_MAX_CPUID_ENTRIES + 1) {
@@ -80,7 +123,10 @@ export class Vmm {
 
   /** KVM_CREATE_VM. @throws IoctlFailed with EINVAL when KVM does not offer the type */
   createVm(type: number): number {
-    return this.descriptor(`KVM_CREATE_VM(${type})`, this.process.ioctl(this.kvm, KVM_CREATE_VM, type));
+    const fd = this.process.ioctl(this.kvm, KVM_CREATE_VM, type);
+    const because = type === VM_TYPES.tdx ? this.module.tdxRefusal : null;
+    if (fd < 0) throw new IoctlFailed(`KVM_CREATE_VM(${type})`, errnoName(fd), because);
+    return fd;
   }
 
   /**
@@ -101,14 +147,146 @@ export class Vmm {
   }
 
   private initTd(vm: number): void {
-    this.require('KVM_ENABLE_CAP(KVM_CAP_SPLIT_IRQCHIP)', this.enableCap(vm, KVM_CAP_SPLIT_IRQCHIP, 24n));
-    const { memory } = this.process;
-    const command = this.buffer - memory.base;
-    const parameters = command + TDX_CMD_SIZE;
-    memory.bytes.fill(0, command, parameters + TDX_INIT_VM_CPUID + CPUID2_HEADER_SIZE);
-    memory.view.setUint32(command, KVM_TDX_INIT_VM, true);
-    memory.view.setBigUint64(command + 8, BigInt(this.buffer + TDX_CMD_SIZE), true);
-    this.require('KVM_TDX_INIT_VM', this.process.ioctl(vm, KVM_MEMORY_ENCRYPT_OP, this.buffer));
+    this.require('KVM_ENABLE_CAP(KVM_CAP_SPLIT_IRQCHIP)', this.splitIrqchip(vm));
+    const { errno } = this.tdxInitVm(vm, MINIMAL_TD);
+    if (errno !== 'OK') throw new IoctlFailed('KVM_TDX_INIT_VM', errno);
+  }
+
+  private splitIrqchip(vm: number): number {
+    return this.enableCap(vm, KVM_CAP_SPLIT_IRQCHIP, 24n);
+  }
+
+  /**
+   * KVM_MEMORY_ENCRYPT_OP on a TD or a vCPU of one.
+   *
+   * @param data for commands that take no address: what stands in its place. Default: the address behind the command
+   */
+  private tdx(fd: number, id: number, data?: bigint): TdxAnswer {
+    const { view, base } = this.process.memory;
+    const at = this.tdxArea - base;
+    view.setUint32(at + TDX_CMD.id, id, true);
+    view.setUint32(at + TDX_CMD.flags, 0, true);
+    view.setBigUint64(at + TDX_CMD.data, data ?? BigInt(this.tdxArea + TDX_CMD_SIZE), true);
+    view.setBigUint64(at + TDX_CMD.hwError, 0n, true);
+    const errno = errnoName(this.process.ioctl(fd, KVM_MEMORY_ENCRYPT_OP, this.tdxArea));
+    return { errno, hwError: view.getBigUint64(at + TDX_CMD.hwError, true) };
+  }
+
+  private get tdxArea(): number {
+    const entries = (KVM_MAX_CPUID_ENTRIES + 1) * ENTRY2_SIZE;
+    this.tdxBuffer ||= this.process.memory.mmap(TDX_CMD_SIZE + TDX_CAPABILITIES.cpuid + CPUID2_HEADER_SIZE + entries);
+    return this.tdxBuffer;
+  }
+
+  /** Clears what the command points to and writes the header of its `struct kvm_cpuid2`. Returns the offset of it all. */
+  private tdxParameters(cpuid: number, nent: number): number {
+    const { bytes, view, base } = this.process.memory;
+    const at = this.tdxArea + TDX_CMD_SIZE - base;
+    bytes.fill(0, at, at + cpuid + CPUID2_HEADER_SIZE);
+    view.setUint32(at + cpuid, nent, true);
+    return at;
+  }
+
+  /** The entries of a `struct kvm_cpuid2` that the command points to, as words. */
+  private tdxWords(cpuid: number): Uint32Array {
+    const { bytes, base } = this.process.memory;
+    const at = this.tdxArea + TDX_CMD_SIZE + cpuid + CPUID2_HEADER_SIZE - base;
+    return new Uint32Array(bytes.buffer, at, (KVM_MAX_CPUID_ENTRIES + 1) * (ENTRY2_SIZE / 4));
+  }
+
+  private tdxEntries(cpuid: number): CpuidEntry2[] {
+    const { view, base } = this.process.memory;
+    const nent = view.getUint32(this.tdxArea + TDX_CMD_SIZE + cpuid - base, true);
+    const words = this.tdxWords(cpuid);
+    return Array.from({ length: nent }, (_, position) => entryAt(words, position));
+  }
+
+  /** KVM_TDX_CAPABILITIES on a TD. */
+  tdxCapabilities(vm: number): TdxCapabilities {
+    const { view } = this.process.memory;
+    const at = this.tdxParameters(TDX_CAPABILITIES.cpuid, KVM_MAX_CPUID_ENTRIES);
+    const answer = this.tdx(vm, KVM_TDX_CAPABILITIES);
+    return {
+      ...answer,
+      attributes: view.getBigUint64(at + TDX_CAPABILITIES.supportedAttributes, true),
+      xfam: view.getBigUint64(at + TDX_CAPABILITIES.supportedXfam, true),
+      entries: answer.errno === 'OK' ? this.tdxEntries(TDX_CAPABILITIES.cpuid) : [],
+    };
+  }
+
+  /** KVM_TDX_INIT_VM on a TD. */
+  tdxInitVm(vm: number, { cpuid, attributes = 0n, xfam = 0n }: TdConfiguration): TdxAnswer {
+    const { view } = this.process.memory;
+    const at = this.tdxParameters(TDX_INIT_VM_CPUID, cpuid.length);
+    view.setBigUint64(at + TDX_INIT_VM.attributes, attributes, true);
+    view.setBigUint64(at + TDX_INIT_VM.xfam, xfam, true);
+    const words = this.tdxWords(TDX_INIT_VM_CPUID);
+    for (const [position, entry] of cpuid.slice(0, KVM_MAX_CPUID_ENTRIES + 1).entries())
+      putEntry(words, position, entry);
+    return this.tdx(vm, KVM_TDX_INIT_VM);
+  }
+
+  /** KVM_TDX_GET_CPUID on a vCPU of a TD. */
+  tdxGetCpuid(vcpu: number): TableAnswer {
+    this.tdxParameters(0, KVM_MAX_CPUID_ENTRIES);
+    const { errno } = this.tdx(vcpu, KVM_TDX_GET_CPUID);
+    return { errno, entries: errno === 'OK' ? this.tdxEntries(0) : [] };
+  }
+
+  /** KVM_TDX_INIT_VCPU on a vCPU of a TD. @param rcx what RCX starts as */
+  tdxInitVcpu(vcpu: number, rcx = 0n): TdxAnswer {
+    return this.tdx(vcpu, KVM_TDX_INIT_VCPU, rcx);
+  }
+
+  /** KVM_TDX_FINALIZE_VM on a TD: from here on it can run. */
+  tdxFinalizeVm(vm: number): TdxAnswer {
+    return this.tdx(vm, KVM_TDX_FINALIZE_VM);
+  }
+
+  /**
+   * Creates a TD with a configuration as QEMU does: initialises it, reads back what CPUID its guest will have, tells KVM
+   * that with KVM_SET_CPUID2, initialises the vCPUs. Stops at the first ioctl that fails; throws nothing.
+   *
+   * @param vcpus how many
+   * @param load what is done before the TD becomes runnable, such as adding its memory
+   */
+  createTd(
+    configuration: TdConfiguration,
+    vcpus = 1,
+    load?: (vm: number, vcpus: readonly number[]) => TdStep[],
+  ): CreatedTd {
+    const steps: TdStep[] = [];
+    const fds: number[] = [];
+    const table: CpuidEntry2[] = [];
+    const step = (ioctl: string, answer: TdxAnswer) => steps.push({ ioctl, ...answer }) > 0 && answer.errno === 'OK';
+    const call = (ioctl: string, result: number) => step(ioctl, { errno: errnoName(result), hwError: 0n });
+    let vm = -1;
+    const create = (): boolean => {
+      vm = this.process.ioctl(this.kvm, KVM_CREATE_VM, VM_TYPES.tdx);
+      return (
+        call('KVM_CREATE_VM', vm) &&
+        call('KVM_ENABLE_CAP', this.splitIrqchip(vm)) &&
+        step('KVM_TDX_INIT_VM', this.tdxInitVm(vm, configuration))
+      );
+    };
+    const addVcpu = (id: number): boolean => {
+      const vcpu = this.process.ioctl(vm, KVM_CREATE_VCPU, id);
+      if (!call('KVM_CREATE_VCPU', vcpu)) return false;
+      fds.push(vcpu);
+      const stored = this.tdxGetCpuid(vcpu);
+      if (!step('KVM_TDX_GET_CPUID', { errno: stored.errno, hwError: 0n })) return false;
+      table.splice(0, table.length, ...mergeTdCpuid(stored.entries, this.supported().entries));
+      return (
+        step('KVM_SET_CPUID2', { errno: this.setCpuid2(vcpu, table), hwError: 0n }) &&
+        step('KVM_TDX_INIT_VCPU', this.tdxInitVcpu(vcpu))
+      );
+    };
+    const ready =
+      create() &&
+      Array.from({ length: vcpus }, (_, id) => id).every(addVcpu) &&
+      (load?.(vm, fds) ?? []).every((done) => step(done.ioctl, done)) &&
+      step('KVM_TDX_FINALIZE_VM', this.tdxFinalizeVm(vm));
+    return { vm: Math.max(vm, -1), vcpus: fds, steps, failed: ready ? null : steps.at(-1)!, table };
   }
 
   /** KVM_ENABLE_CAP with args[0]; the system call's result. */

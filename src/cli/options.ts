@@ -13,6 +13,7 @@ import {
   type Policy,
   type ProcessOptions,
   type Reserved,
+  TDX_MODULE_NAMES,
   VM_TYPES,
   type VmTypeName,
   withInputs,
@@ -24,6 +25,7 @@ import { loadHost, readJson } from './input.js';
 export interface HostCliOptions {
   readonly host: string;
   readonly vmType: VmTypeName;
+  readonly module?: string;
   readonly policy?: Policy;
   readonly kernel?: string;
   readonly param: readonly string[];
@@ -37,8 +39,8 @@ export interface HostCliOptions {
   readonly json?: boolean;
 }
 
-/** The same without `--host` and `--vm-type`, for commands that ask several hosts. */
-export type KernelCliOptions = Omit<HostCliOptions, 'host' | 'vmType'>;
+/** The same without `--host`, `--vm-type` and `--module`, for commands that ask several hosts. */
+export type KernelCliOptions = Omit<HostCliOptions, 'host' | 'vmType' | 'module'>;
 
 const collect = (value: string, all: readonly string[]): string[] => [...all, value];
 
@@ -49,7 +51,12 @@ export function addHostOptions(command: Command): Command {
       '--host <host>',
       'a built-in host (see `kvm-cpuid hosts`), or a file: cpuid -r text, capture JSON, AIDA64, libcpuid, libvirt cpudata; - for stdin',
     )
-    .addOption(new Option('--vm-type <type>', 'type of the VM').choices(Object.keys(VM_TYPES)).default('default'));
+    .addOption(new Option('--vm-type <type>', 'type of the VM').choices(Object.keys(VM_TYPES)).default('default'))
+    .addOption(
+      new Option('--module <version>', 'TDX module of the host (default: the newest published)').choices([
+        ...TDX_MODULE_NAMES,
+      ]),
+    );
   return addKernelOptions(command);
 }
 

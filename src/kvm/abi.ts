@@ -157,9 +157,30 @@ export const KVM_CAP_VM_TYPES = 235;
  */
 export const KVM_CAP_X86_CPUID_PARANOID = 252;
 
-/** `struct kvm_tdx_cmd`: id, flags, data, hw_error. */
+/** `struct kvm_tdx_cmd`: id, flags, data, hw_error. Byte offsets. */
 export const TDX_CMD_SIZE = 24;
+export const TDX_CMD = { id: 0, flags: 4, data: 8, hwError: 16 } as const;
+/** Commands of KVM_MEMORY_ENCRYPT_OP on a TD (`enum kvm_tdx_cmd_id`). */
+export const KVM_TDX_CAPABILITIES = 0;
 export const KVM_TDX_INIT_VM = 1;
-/** `struct kvm_tdx_init_vm`: fixed part, with `struct kvm_cpuid2` at 256. */
+export const KVM_TDX_INIT_VCPU = 2;
+export const KVM_TDX_INIT_MEM_REGION = 3;
+export const KVM_TDX_FINALIZE_VM = 4;
+export const KVM_TDX_GET_CPUID = 5;
+
+/** `struct kvm_tdx_capabilities`: fixed part, with `struct kvm_cpuid2` at its end. Byte offsets. */
+export const TDX_CAPABILITIES = {
+  supportedAttributes: 0,
+  supportedXfam: 8,
+  userTdvmcallinfo1R11: 24,
+  cpuid: 2048,
+} as const;
+/** `struct kvm_tdx_init_vm`: fixed part, with `struct kvm_cpuid2` at its end. Byte offsets. */
+export const TDX_INIT_VM = { attributes: 0, xfam: 8 } as const;
 export const TDX_INIT_VM_RESERVED = { offset: 160, size: 96 };
 export const TDX_INIT_VM_CPUID = 256;
+
+/** `struct kvm_tdx_init_mem_region`: source_addr, gpa, nr_pages. */
+export const TDX_MEM_REGION_SIZE = 24;
+/** Flag of KVM_TDX_INIT_MEM_REGION. */
+export const KVM_TDX_MEASURE_MEMORY_REGION = 1;

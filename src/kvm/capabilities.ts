@@ -20,6 +20,8 @@ interface CapabilityScope extends KvmScope {
 const NAMES: Readonly<Record<string, (scope: CapabilityScope) => number>> = {
   is_vm: (scope) => (scope.vm ? 1 : 0),
   is_vmx: (scope) => (scope.module.vendor.name === 'kvm_intel' ? 1 : 0),
+  is_td: (scope) => (scope.vm?.td ? 1 : 0),
+  td_max_vcpus: (scope) => scope.vm?.td?.maxVcpus ?? 0,
   split_irqchip: (scope) => (scope.vm?.splitIrqchip ? 1 : 0),
   online_cpus: (scope) => scope.kernel.machine.cpus.length,
   vm_types: ({ module }) =>
@@ -28,7 +30,7 @@ const NAMES: Readonly<Record<string, (scope: CapabilityScope) => number>> = {
       0,
     ),
   permitted_xsave_size: ({ module, process, vm }) => {
-    const caps = module.caps(vm?.overlay ?? module.defaultOverlay);
+    const caps = module.caps(module.decidingOverlay(vm?.overlay ?? module.defaultOverlay));
     const layout = module.layout(module.kernel.machine.cpus[process.cpu]!);
     return layout.size(permittedXcr0(caps, process.guestPermissions), false);
   },
@@ -61,7 +63,7 @@ function rowsOf(vendor: VendorModule, line: KernelLine): ReadonlyMap<number, Exp
  */
 export function checkExtension(module: KvmModule, vm: Vm | null, process: Process, number: number): number {
   if (number === module.paranoidCapability) return module.policy === 'paranoid' ? 1 : 0;
-  const { scope, words } = module.caps(vm?.overlay ?? module.defaultOverlay);
+  const { scope, words } = module.caps(module.decidingOverlay(vm?.overlay ?? module.defaultOverlay));
   const row = rowsOf(module.vendor, scope.line).get(number);
   return row ? row.number({ ...scope, caps: words, module, vm, process }) : 0;
 }

@@ -59,7 +59,7 @@ export const CAPABILITY_ROWS: readonly CapabilityRow[] = [
   [59, 'ASYNC_PF', '1'],
   [60, 'TSC_CONTROL', 'has_tsc_control'],
   [61, 'GET_TSC_KHZ', '1'],
-  [66, 'MAX_VCPUS', { '6.1': '1024', '6.12': '4096' }],
+  [66, 'MAX_VCPUS', { '6.1': '1024', '6.12': '4096', '6.18': 'is_td ? min(4096, td_max_vcpus) : 4096' }],
   [70, 'ONE_REG', { '6.18': '1' }],
   [72, 'TSC_DEADLINE_TIMER', '1'],
   [74, 'SYNC_REGS', '7'],

@@ -10,6 +10,7 @@ import { type AllowedOptions, AllowedTable } from './paranoid/allowed-table.js';
 import type { Defect, Placement, Policy, Reserved } from './policy.js';
 import { assigned } from './scope.js';
 import { emulatedCpuid, permittedXcr0, supportedCpuid } from './supported.js';
+import type { TdxModel, TdxSupport } from './td.js';
 import type { VendorModule, VmTypeRow } from './vendor.js';
 import { XsaveLayout } from './xsave.js';
 
@@ -24,6 +25,8 @@ export interface KvmOptions {
   readonly defects?: readonly Defect[];
   /** Where paranoid mode verifies. Default: `separate`. */
   readonly placement?: Placement;
+  /** The host's TDX module, where the platform has one. Default: the newest published version. */
+  readonly tdxModule?: TdxModel;
   /** CONFIG_KVM_SW_PROTECTED_VM. Default: no, as distributions have it. */
   readonly swProtectedVm?: boolean;
 }
@@ -38,6 +41,10 @@ export class KvmModule {
   readonly defects: ReadonlySet<Defect>;
   readonly placement: Placement;
   readonly swProtectedVm: boolean;
+  /** KVM's TDX half; `null` where it is off or the TDX module does not initialise. */
+  readonly tdx: TdxSupport | null;
+  /** Why there is no TDX half although the platform and kvm_intel.tdx ask for it; `null` when there is nothing to say. */
+  readonly tdxRefusal: string | null;
   private readonly overlays: ReadonlyMap<Overlay, OverlayCaps>;
   private readonly supportedLists = new Map<string, readonly CpuidEntry2[]>();
   private readonly allowedTables = new Map<string, AllowedTable>();
@@ -59,6 +66,9 @@ export class KvmModule {
     this.placement = options.placement ?? 'separate';
     this.swProtectedVm = options.swProtectedVm ?? false;
     this.overlays = new Map(vendor.overlays.map((overlay) => [overlay, buildCaps(kernel, vendor, overlay)]));
+    const tdx = this.wantsTdx ? (vendor.bringUpTdx?.(this, options.tdxModule) ?? null) : null;
+    this.tdx = typeof tdx === 'string' ? null : tdx;
+    this.tdxRefusal = typeof tdx === 'string' ? tdx : null;
   }
 
   /** The overlay of ordinary VMs on this platform. */
@@ -73,12 +83,25 @@ export class KvmModule {
     return found;
   }
 
+  private get wantsTdx(): boolean {
+    return assigned(this.caps(this.defaultOverlay).scope, 'tdx_enabled') !== 0;
+  }
+
+  /**
+   * The overlay whose capabilities KVM's own decisions follow. Only the RFC's kernel has one for each kind of VM; the
+   * others have one `kvm_cpu_caps[]` for all.
+   */
+  decidingOverlay(overlay: Overlay): Overlay {
+    return this.policy === 'paranoid' ? overlay : this.defaultOverlay;
+  }
+
   /** The overlay of a VM type (KVM_CREATE_VM's argument); `null` when KVM does not offer the type. */
   overlayOfVmType(type: number): Overlay | null {
     if (type === VM_TYPES.default) return this.defaultOverlay;
     const { scope } = this.caps(this.defaultOverlay);
     const row = [...this.vendor.vmTypes, this.swProtectedRow].find((candidate) => candidate.type === type);
     if (!row || !inRange(scope.line, row.since) || assigned(scope, row.when) === 0) return null;
+    if (type === VM_TYPES.tdx && this.tdx === null) return null;
     return type === VM_TYPES['sw-protected'] && !this.swProtectedVm ? null : row.overlay;
   }
 

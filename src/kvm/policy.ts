@@ -2,7 +2,8 @@
  * What the kernel does about CPUID bits that it does not know:
  *
  * - `off`: nothing, as mainline. With a TD this is a counterfactual kernel without any check;
- * - `denylist`: TDs may not have HLE, RTM and WAITPKG, as in 6.16 to 7.3; other VMs as `off`;
+ * - `denylist`: TDs may not have HLE, RTM and WAITPKG, by checks in the vendor's code, as in 6.16 to 7.3; other VMs as
+ *   `off`;
  * - `paranoid`: the April 2026 RFC (v1): overlays, allowed values, KVM_CAP_X86_CPUID_PARANOID; always on for TDs;
  * - `allowlist`: the June 2026 RFC (v2): only TDs, only directly configurable bits; other VMs as `off`.
  */
@@ -28,7 +29,9 @@ export type Placement = (typeof PLACEMENTS)[number];
  * - `emulated-index-blind`: emulated features are looked up by function only, as before the fix that the RFC's patch 1
  *   became (8835a24a5608): RDPID of 7.0.ECX is allowed in 7.1.ECX too;
  * - `flagless-first-row`: an entry without KVM_CPUID_FLAG_SIGNIFCANT_INDEX is checked against sub-leaf 0 alone, although
- *   it answers every sub-leaf.
+ *   it answers every sub-leaf;
+ * - `tdx-nent-double-fetch`: KVM_TDX_INIT_VM reads `nent` again after it has checked it, as before the fix of 2026:
+ *   userspace that changes it in between makes the entry search run beyond the kernel's copy.
  */
-export const DEFECTS = ['emulated-index-blind', 'flagless-first-row'] as const;
+export const DEFECTS = ['emulated-index-blind', 'flagless-first-row', 'tdx-nent-double-fetch'] as const;
 export type Defect = (typeof DEFECTS)[number];

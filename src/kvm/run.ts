@@ -19,6 +19,7 @@ import {
 import { guestCpuid } from './guest-cpuid.js';
 import { isTsxHidden } from './msrs.js';
 import type { RunPage } from './run-page.js';
+import type { TdVcpu } from './td.js';
 import type { VcpuCpuid } from './vcpu-cpuid.js';
 import type { VcpuState } from './vcpu-state.js';
 import type { Vm } from './vm.js';
@@ -29,6 +30,8 @@ export interface RunContext {
   readonly state: VcpuState;
   readonly cpuid: VcpuCpuid;
   readonly page: RunPage;
+  /** What makes it a TD's vCPU; `null` or absent for every other. */
+  readonly td?: TdVcpu | null;
 }
 
 /** Bits of `kvm_valid_regs` and `kvm_dirty_regs` that the kernel knows (KVM_CAP_SYNC_REGS). */
@@ -44,7 +47,8 @@ const REAL_MODE_LIMIT = 0xffffn;
  * with KVM_EXIT_INTERNAL_ERROR, suberror KVM_INTERNAL_ERROR_EMULATION: a limit of this simulator. Registers are not
  * exchanged through the run page.
  *
- * @returns 0 with an exit reason in `struct kvm_run`; -EINVAL for sync bits or a CR8 that are unknown; -EINTR when
+ * @returns 0 with an exit reason in `struct kvm_run`; -EINVAL for sync bits or a CR8 that are unknown, and for a TD that
+ *   is not ready; -EINTR when
  *   `immediate_exit` is set, and then the vCPU has not run, or when a signal ends the run; -EFAULT when the process's
  *   memory behind the guest's faults
  */
@@ -59,21 +63,23 @@ export function run(context: RunContext): number {
   return result;
 }
 
-function prepare({ page, state, vm }: RunContext): number {
+function prepare({ page, state, vm, td }: RunContext): number {
   if (((page.get64(RUN.validRegs) | page.get64(RUN.dirtyRegs)) & ~SYNC_REGS) !== 0n) return -ERRNO.EINVAL;
   if (!vm.irqchipInKernel) {
     const cr8 = page.get64(RUN.cr8);
     if (cr8 > 0xfn) return -ERRNO.EINVAL;
     state.sregs.setBigUint64(SREGS_CR8, cr8, true);
   }
-  return page.get8(RUN.immediateExit) !== 0 ? -ERRNO.EINTR : 0;
+  if (page.get8(RUN.immediateExit) !== 0) return -ERRNO.EINTR;
+  return td?.preRun() ?? 0;
 }
 
 /** `vcpu_run()`: enters the guest until something must be said to userspace. From here on the model is frozen. */
 function enter(context: RunContext): number {
   const { state, cpuid, page } = context;
   cpuid.hasRun = true;
-  if ((state.cr0 & CR0_PE) !== 0) return unsupported(page);
+  // TDH.VP.ENTER belongs here: a TD does not start in real mode, and its code is not in memory that KVM can read.
+  if (context.td || (state.cr0 & CR0_PE) !== 0) return unsupported(page);
   const cpu: RealModeCpu = { csBase: state.sregs.getUint32(SREGS_SEGMENTS.cs + SEGMENT.base, true), ip: 0 };
   while (state.regs[RIP]! <= REAL_MODE_LIMIT) {
     cpu.ip = Number(state.regs[RIP]);

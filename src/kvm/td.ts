@@ -1,35 +1,36 @@
-import { ERRNO } from '../linux/errno.js';
 import type { Process } from '../linux/process.js';
 import type { Address } from '../linux/user-memory.js';
-import { KVM_TDX_INIT_VM, TDX_CMD_SIZE, TDX_INIT_VM_CPUID, TDX_INIT_VM_RESERVED } from './abi.js';
-import { KVM_MAX_CPUID_ENTRIES } from './supported.js';
+import type { Vcpu } from './vcpu.js';
 import type { Vm } from './vm.js';
 
 /**
- * KVM_MEMORY_ENCRYPT_OP on a TD, as far as a TD must be initialised before it has vCPUs: KVM_TDX_INIT_VM against a TDX
- * module that lets nothing be configured. The module itself is not modelled yet.
- *
- * @returns 0; -EFAULT when a structure cannot be read; -EINVAL for another command, flags or reserved bytes that are not
- *   zero, a second call, or CPUID entries (each must be consumed, and this module has no configurable bit); -E2BIG for
- *   more than 256 entries
+ * Which TDX module a host has: a name that the vendor module's TDX half knows, or a description with a name of its own.
+ * Common code does not look into it.
  */
-export function initTd(vm: Vm, process: Process, argument: Address): number {
-  const { memory } = process;
-  const command = memory.readable(argument, TDX_CMD_SIZE);
-  if (command < 0) return -ERRNO.EFAULT;
-  const { view } = memory;
-  if (view.getBigUint64(command + 16, true) !== 0n) return -ERRNO.EINVAL;
-  if (view.getUint32(command, true) !== KVM_TDX_INIT_VM || view.getUint32(command + 4, true) !== 0)
-    return -ERRNO.EINVAL;
-  if (vm.tdInitialized) return -ERRNO.EINVAL;
+export type TdxModel = string | { readonly name: string };
 
-  const parameters = memory.readable(view.getBigUint64(command + 8, true), TDX_INIT_VM_CPUID + 8);
-  if (parameters < 0) return -ERRNO.EFAULT;
-  const nent = view.getUint32(parameters + TDX_INIT_VM_CPUID, true);
-  if (nent > KVM_MAX_CPUID_ENTRIES) return -ERRNO.E2BIG;
-  const { offset, size } = TDX_INIT_VM_RESERVED;
-  for (let at = offset; at < offset + size; at++) if (memory.bytes[parameters + at] !== 0) return -ERRNO.EINVAL;
-  if (nent !== 0) return -ERRNO.EINVAL;
-  vm.tdInitialized = true;
-  return 0;
+/** KVM's TDX half on a host whose TDX module has initialised. Common code knows it only through this and what it makes. */
+export interface TdxSupport {
+  /** The TDX module's version or name. */
+  readonly moduleName: string;
+  /** KVM_CREATE_VM for a TD (`tdx_vm_init()`). */
+  createVm(vm: Vm): TdVm;
+}
+
+/** What a TD has beyond an ordinary VM. */
+export interface TdVm {
+  /** How many vCPUs the TD may have. */
+  readonly maxVcpus: number;
+  /** KVM_MEMORY_ENCRYPT_OP on the VM (`tdx_vm_ioctl()`). */
+  ioctl(process: Process, argument: Address): number;
+  /** KVM_CREATE_VCPU (`tdx_vcpu_create()`): what the vCPU has beyond an ordinary one, or a negative errno. */
+  createVcpu(vcpu: Vcpu): TdVcpu | number;
+}
+
+/** What a TD's vCPU has beyond an ordinary one. */
+export interface TdVcpu {
+  /** KVM_MEMORY_ENCRYPT_OP on the vCPU (`tdx_vcpu_ioctl()`). */
+  ioctl(process: Process, argument: Address): number;
+  /** Whether KVM_RUN may enter the TD: 0 or a negative errno (`tdx_vcpu_pre_run()`). */
+  preRun(): number;
 }

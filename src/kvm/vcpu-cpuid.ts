@@ -44,7 +44,7 @@ export class VcpuCpuid implements RuntimeRules {
   constructor(vm: Vm, owner: Process, state: VcpuState) {
     this.vm = vm;
     this.state = state;
-    this.caps = vm.module.caps(vm.overlay);
+    this.caps = vm.module.caps(vm.module.decidingOverlay(vm.overlay));
     this.layout = vm.module.layout(vm.module.kernel.machine.cpus[owner.cpu]!);
     const { scope } = this.caps;
     const needsFlag = scope.parameters.runtimeBitsNeedKernelFlag;

@@ -1,3 +1,4 @@
+import { inRange } from '../cpuid/kernel-line.js';
 import { ERRNO } from '../linux/errno.js';
 import type { OpenFile, Process } from '../linux/process.js';
 import type { Address } from '../linux/user-memory.js';
@@ -11,6 +12,7 @@ import {
   KVM_GET_SREGS,
   KVM_GET_SUPPORTED_HV_CPUID,
   KVM_GET_XCRS,
+  KVM_MEMORY_ENCRYPT_OP,
   KVM_RUN,
   KVM_SET_CPUID,
   KVM_SET_CPUID2,
@@ -27,6 +29,7 @@ import { getRegs, setRegs } from './regs.js';
 import { run } from './run.js';
 import { RunPage } from './run-page.js';
 import { getSregs, setSregs } from './sregs.js';
+import type { TdVcpu } from './td.js';
 import { VcpuCpuid } from './vcpu-cpuid.js';
 import { VcpuState } from './vcpu-state.js';
 import type { Vm } from './vm.js';
@@ -49,6 +52,8 @@ export class Vcpu implements OpenFile {
   enforcesHyperv = false;
   /** `struct kvm_run`, shared with the process that maps the descriptor. */
   readonly page = new RunPage();
+  /** What makes it a TD's vCPU; `null` for every other. */
+  td: TdVcpu | null = null;
   private readonly owner: Process;
 
   constructor(vm: Vm, owner: Process, id: number) {
@@ -58,6 +63,14 @@ export class Vcpu implements OpenFile {
     const platformInfo = (vm.disabledQuirks & QUIRK_STUFF_FEATURE_MSRS) === 0 ? PLATFORM_INFO_CPUID_FAULT : 0n;
     this.state = new VcpuState(id, vm.module.vendor, platformInfo);
     this.cpuid = new VcpuCpuid(vm, owner, this.state);
+  }
+
+  /** The vendor module's part of KVM_CREATE_VCPU. Returns 0, or the negative errno with which a TD refuses it. */
+  initialize(): number {
+    const td = this.vm.td?.createVcpu(this) ?? null;
+    if (typeof td === 'number') return td;
+    this.td = td;
+    return 0;
   }
 
   /** What the guest may use, by its CPUID table. */
@@ -96,11 +109,20 @@ export class Vcpu implements OpenFile {
         return argument === 0 || argument === 0n ? run(this) : -ERRNO.EINVAL;
       case KVM_ENABLE_CAP:
         return this.enableCap(process, argument);
+      case KVM_MEMORY_ENCRYPT_OP:
+        return this.td ? this.td.ioctl(process, argument) : this.refuseEncryptOp();
       case KVM_GET_SUPPORTED_HV_CPUID:
         return getSupportedHvCpuid(this.vm.module, this, process, argument);
       default:
         return -ERRNO.EINVAL;
     }
+  }
+
+  /** KVM_MEMORY_ENCRYPT_OP where it means nothing: since TDX came, kvm-amd says -ENOTTY, for want of a handler. */
+  private refuseEncryptOp(): number {
+    const { vendor } = this.vm.module;
+    const known = inRange(this.cpuid.caps.scope.line, '6.18');
+    return known && !vendor.bringUpTdx ? -ERRNO.ENOTTY : -ERRNO.EINVAL;
   }
 
   /** Maps `struct kvm_run`. -EIO for another process than the one that created the VM (the simulator's own answer). */

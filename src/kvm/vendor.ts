@@ -3,6 +3,8 @@ import type { KernelLine } from '../cpuid/kernel-line.js';
 import type { HostKernel } from '../linux/host-kernel.js';
 import type { CapStep } from './cap-rows.js';
 import type { GuestCapRow } from './guest-cap-rows.js';
+import type { KvmModule } from './module.js';
+import type { TdxModel, TdxSupport } from './td.js';
 
 /** A VM type beside the default one: since when KVM has it, its overlay, and the variable that must be set. */
 export interface VmTypeRow {
@@ -25,6 +27,11 @@ export interface VendorModule {
   readonly guestRows: readonly GuestCapRow[];
   /** VM types of the vendor's own (KVM_CAP_VM_TYPES). */
   readonly vmTypes: readonly VmTypeRow[];
+  /**
+   * Its TDX half, for modules that have one (`tdx_bringup()`), on a host that can run TDs. Returns a sentence that says
+   * why there will be none.
+   */
+  readonly bringUpTdx?: (module: KvmModule, model: TdxModel | undefined) => TdxSupport | string;
   /** Pages of guest state in `struct kvm_nested_state` (KVM_CAP_NESTED_STATE). */
   readonly nestedStatePages: number;
   /** Whether the module is for this CPU at all. */

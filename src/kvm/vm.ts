@@ -6,6 +6,7 @@ import {
   KVM_CAP_DISABLE_QUIRKS,
   KVM_CAP_DISABLE_QUIRKS2,
   KVM_CAP_MAX_VCPU_ID,
+  KVM_CAP_MAX_VCPUS,
   KVM_CAP_PMU_CAPABILITY,
   KVM_CAP_SPLIT_IRQCHIP,
   KVM_CAP_X86_DISABLE_EXITS,
@@ -24,7 +25,7 @@ import { readEnableCap } from './enable-cap.js';
 import { getEmulatedCpuid, getSupportedCpuid } from './get-cpuid.js';
 import { MemorySlots } from './memory-slots.js';
 import type { KvmModule } from './module.js';
-import { initTd } from './td.js';
+import type { TdVm } from './td.js';
 import { Vcpu } from './vcpu.js';
 
 /** HLT of KVM_CAP_X86_DISABLE_EXITS. */
@@ -43,13 +44,14 @@ export class Vm implements OpenFile {
   paranoid: boolean;
   pmuDisabled = false;
   splitIrqchip = false;
-  /** Of a TD: KVM_TDX_INIT_VM has succeeded. */
-  tdInitialized = false;
+  /** What makes it a TD; `null` for every other VM. */
+  readonly td: TdVm | null;
   /** The guest's memory. */
   readonly slots: MemorySlots;
   private readonly vcpus = new Map<number, Vcpu>();
   private irqchip = false;
-  private readonly owner: Process;
+  /** The process that created it; no other may use it. */
+  readonly owner: Process;
 
   constructor(module: KvmModule, owner: Process, type: number, overlay: Overlay) {
     this.module = module;
@@ -57,11 +59,17 @@ export class Vm implements OpenFile {
     this.overlay = overlay;
     this.owner = owner;
     this.slots = new MemorySlots(owner.memory);
+    this.td = type === VM_TYPES.tdx ? module.tdx!.createVm(this) : null;
     this.paranoid = module.policy === 'paranoid' && this.isTd;
   }
 
   get isTd(): boolean {
     return this.type === VM_TYPES.tdx;
+  }
+
+  /** KVM_CREATE_VCPU has succeeded (`created_vcpus`). */
+  get hasVcpus(): boolean {
+    return this.vcpus.size > 0;
   }
 
   /** The local APIC is emulated in the kernel, wholly or with the split irqchip. */
@@ -88,7 +96,7 @@ export class Vm implements OpenFile {
       case KVM_SET_USER_MEMORY_REGION:
         return this.slots.set(process, argument);
       case KVM_MEMORY_ENCRYPT_OP:
-        return this.isTd ? initTd(this, process, argument) : -ERRNO.ENOTTY;
+        return this.td ? this.td.ioctl(process, argument) : -ERRNO.ENOTTY;
       case KVM_GET_SUPPORTED_CPUID:
         return this.hasCpuidIoctls ? getSupportedCpuid(this.module, this.overlay, process, argument) : -ERRNO.ENOTTY;
       case KVM_GET_EMULATED_CPUID:
@@ -104,24 +112,29 @@ export class Vm implements OpenFile {
   }
 
   /**
-   * KVM_CREATE_VCPU. Returns the vCPU's descriptor; -EINVAL for an id beyond the limit, -EEXIST for one in use; of a TD
-   * -EIO before KVM_TDX_INIT_VM and -EINVAL without a split irqchip.
+   * KVM_CREATE_VCPU. Returns the vCPU's descriptor; -EINVAL for an id beyond the limit and for one vCPU too many; of a TD
+   * -EIO before KVM_TDX_INIT_VM and -EINVAL without a split irqchip; -EEXIST for an id in use, which is looked at last.
    */
   private createVcpu(process: Process, argument: Address): number {
     const id = Number(argument);
     if (!(id >= 0 && id < checkExtension(this.module, this, process, KVM_CAP_MAX_VCPU_ID))) return -ERRNO.EINVAL;
-    if (this.isTd && !this.tdInitialized) return -ERRNO.EIO;
-    if (this.isTd && !this.splitIrqchip) return -ERRNO.EINVAL;
-    if (this.vcpus.has(id)) return -ERRNO.EEXIST;
+    if (this.vcpus.size >= checkExtension(this.module, this, process, KVM_CAP_MAX_VCPUS)) return -ERRNO.EINVAL;
     const vcpu = new Vcpu(this, process, id);
+    const refused = vcpu.initialize();
+    if (refused !== 0) return refused;
+    if (this.vcpus.has(id)) return -ERRNO.EEXIST;
     const fd = process.install(vcpu);
     if (fd >= 0) this.vcpus.set(id, vcpu);
     return fd;
   }
 
-  /** KVM_CREATE_IRQCHIP. Returns 0; -EEXIST when there is one, -EINVAL after the first vCPU. */
+  /**
+   * KVM_CREATE_IRQCHIP. Returns 0; -EEXIST when there is one, -EINVAL after the first vCPU; -ENOTTY for a TD, whose EOIs
+   * KVM does not see.
+   */
   private createIrqchip(): number {
     if (this.irqchip || this.splitIrqchip) return -ERRNO.EEXIST;
+    if (this.td) return -ERRNO.ENOTTY;
     if (this.vcpus.size > 0) return -ERRNO.EINVAL;
     this.irqchip = true;
     return 0;

@@ -1,5 +1,6 @@
 import type { VendorModule } from '../kvm/vendor.js';
 import { hasFlag } from '../linux/scope.js';
+import { bringUpTdx } from '../tdx/kvm.js';
 import { VMX_GUEST_ROWS, VMX_PROGRAM, VMX_VARIABLES } from './cap-rows.js';
 
 /** kvm-intel: for every CPU with VMX, Centaur and Zhaoxin included. */
@@ -10,6 +11,7 @@ export const kvmIntel: VendorModule = {
   program: VMX_PROGRAM,
   guestRows: VMX_GUEST_ROWS,
   vmTypes: [{ type: 5, since: '6.18', overlay: 'TDX', when: 'tdx_enabled' }],
+  bringUpTdx,
   nestedStatePages: 2,
   matches: ({ state }) => hasFlag(state, 'VMX'),
   refuses: () => null,

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { bootKvm, impliedByVmType, sdmName, VM_TYPES, Vmm } from '../../index.js';
+import { bootKvm, impliedByVmType, sdmName, tdNotes, VM_TYPES, Vmm } from '../../index.js';
 import { type AllowedRow, allowedRows } from '../../report/allowed.js';
 import { UsageError } from '../failure.js';
 import { addHostOptions, type HostCliOptions, hostOf, processOf } from '../options.js';
@@ -26,8 +26,9 @@ function run(options: AllowedCliOptions): void {
     policy: options.policy ?? 'paranoid',
     reserved: options.reserved,
     defects: options.defect,
+    ...(options.module !== undefined && { tdxModule: options.module }),
   });
-  for (const note of implied.host.notes) remark(note);
+  for (const note of [...implied.host.notes, ...tdNotes(vmType, module)]) remark(note);
   const vmm = new Vmm(module, processOf(options));
   vmm.createVm(VM_TYPES[vmType]);
   const overlay = module.overlayOfVmType(VM_TYPES[vmType])!;

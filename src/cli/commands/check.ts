@@ -61,6 +61,7 @@ function makeChecker(options: CheckCliOptions): Checker {
     defects: options.defect,
     placement: options.placement,
     ...(options.policy !== undefined && { policy: options.policy }),
+    ...(options.module !== undefined && { tdxModule: options.module }),
   });
 }
 

@@ -7,6 +7,7 @@ import {
   hex8,
   IoctlFailed,
   impliedByVmType,
+  tdNotes,
   VM_TYPES,
   Vmm,
 } from '../../index.js';
@@ -48,8 +49,9 @@ function run(what: 'supported' | 'emulated', options: SupportedOptions): number 
     policy,
     reserved: options.reserved,
     defects: options.defect,
+    ...(options.module !== undefined && { tdxModule: options.module }),
   });
-  for (const note of implied.host.notes) remark(note);
+  for (const note of [...implied.host.notes, ...tdNotes(vmType, module)]) remark(note);
   const vmm = new Vmm(module, processOf(options));
   const scope = options.scope ?? (vmType === 'default' ? 'system' : 'vm');
   let answer: ReturnType<Vmm['supported']>;
