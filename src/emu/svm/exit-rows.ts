@@ -1,5 +1,5 @@
 import { INTERCEPT } from '../core/guest-world.js';
-import { type OpName } from '../isa/op-rows.js';
+import type { OpName } from '../isa/op-rows.js';
 
 /**
  * Exit codes (APM volume 2, appendix C). Up to BFH a code is also the number of the bit that intercepts it, counted from
@@ -73,6 +73,8 @@ export function exitName(code: number): string {
 
 /** By `INTERCEPT`: the exit code, or 0 when SVM has none. VIRTUALIZATION has one per operation. */
 export const CODE_OF_INTERCEPT: Int32Array = Int32Array.from({ length: INTERCEPT.COUNT }, (_, place) => {
-  const found = EXIT_ROWS.find((item) => item.op === null && item.intercept !== null && INTERCEPT[item.intercept] === place);
+  const found = EXIT_ROWS.find(
+    (item) => item.op === null && item.intercept !== null && INTERCEPT[item.intercept] === place,
+  );
   return found?.code ?? 0;
 });

@@ -1,5 +1,5 @@
 import { slotNamed } from '../msrs.js';
-import { type VmcbField, VMSA_ROWS, wordOf } from './vmcb-rows.js';
+import { VMSA_ROWS, type VmcbField, wordOf } from './vmcb-rows.js';
 
 /**
  * MSRs that world switches move: which field of the VMCB holds the guest's value, who moves it and where the host's value

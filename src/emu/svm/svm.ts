@@ -1,5 +1,5 @@
 import { GuestTsc, SVM_TSC_FRACTION } from '../clock.js';
-import { CR0_PE, CR0_PG, CR4_LA57, EFER_LMA, EFER_SLOT } from '../control.js';
+import { CR0_PE, CR4_LA57, EFER_LMA, EFER_SLOT } from '../control.js';
 import { type Core, RAX, RSP, type Virtualization } from '../core/core.js';
 import { inject } from '../core/delivery.js';
 import { F, IF } from '../core/flags.js';
@@ -10,8 +10,8 @@ import { note, TRACE } from '../core/trace.js';
 import { OP } from '../isa/forms.js';
 import { EmulatorLimit, INSN } from '../isa/insn.js';
 import { slotNamed } from '../msrs.js';
-import { NestedPaging } from '../paging-nested.js';
 import { PAGING_OK } from '../paging.js';
+import { NestedPaging } from '../paging-nested.js';
 import { CHECKS, type Check, illegal, type Limits, limitsOf } from './checks.js';
 import { exitCode } from './exit-rows.js';
 import { DEBUG_SWAP, type StateList, stateList, vmsaWord } from './state-rows.js';
@@ -99,6 +99,9 @@ const SSP = wordOf('SSP');
 const VMSA_DR0 = vmsaWord('DR0');
 const SEV_FEATURES = vmsaWord('SEV_FEATURES');
 
+/** Bytes of the instruction that a VMCB holds. */
+const FETCH_LIMIT = 15;
+
 /** DR7 after #VMEXIT: no breakpoint is on. */
 const DR7_DISABLED = 0x400;
 
@@ -160,7 +163,9 @@ export class Svm implements Virtualization {
   private readonly keptHi = new Int32Array(NESTED_LIST.slots.length + SPEC_CTRL_LIST.slots.length);
   private hostTpr = 0;
   private hostNmiBlocked = false;
+  /** First words of the host save area and of an SEV-ES guest's save area. */
   private hsave = -1;
+  private vmsa = -1;
   private debugSwap = false;
   private lbr = false;
   /** Attributes and limits of FS, GS, LDTR, TR, and LDTR's base: nothing here uses them, VMSAVE gives them back. */
@@ -359,6 +364,7 @@ export class Svm implements Virtualization {
     const host = physical.frame(hsavePa);
     const at = physical.frame(address);
     if (host < 0 || at < 0) throw core.unsupported('a VMCB or host save area outside RAM');
+    this.findVmsa(at);
     const w = physical.words;
     this.hsave = host;
     physical.writes(at);
@@ -370,7 +376,7 @@ export class Svm implements Virtualization {
     this.refusal = CHECKS[refusal]!;
     if (refusal !== 0) {
       this.invalid(w, at, length);
-      return length === 0 ? LEFT : LEFT;
+      return LEFT;
     }
     if ((w[at + EFER]! & EFER_LMA) === 0 || ((w[at + CS]! >>> 16) & ATTRIB_L) === 0)
       throw new EmulatorLimit([0x0f, 0x01, 0xd8], 'VMRUN of a guest outside 64-bit mode');
@@ -444,9 +450,8 @@ export class Svm implements Virtualization {
       core.ssp[0] = w[at + SSP]!;
       core.ssp[1] = w[at + SSP + 1]!;
     }
-    this.isSevEs = (w[at + NP_CONTROL]! & SEV_ES_ENABLE) !== 0;
-    this.debugSwap = this.isSevEs && this.hasDebugSwap && this.swapsDebug(w, at);
-    if (this.debugSwap) this.loadDebug(w, this.vmsa(w, at));
+    this.debugSwap = this.hasDebugSwap && this.isSevEs && (w[this.vmsa + SEV_FEATURES]! & SEV_DEBUG_SWAP) !== 0;
+    if (this.debugSwap) this.loadDebug(w, this.vmsa);
 
     segments.es = w[at + ES]! & 0xffff;
     segments.cs = w[at + CS]! & 0xffff;
@@ -481,7 +486,8 @@ export class Svm implements Virtualization {
     const { core, world, guestTsc } = this;
     const { control, msrs, mmu } = core;
     world.nested = (w[at + NP_CONTROL]! & NP_ENABLE) === 0 ? null : this.nested[this.isHostLa57(w) ? 1 : 0];
-    if (world.nested !== null) world.nested.root = (w[at + N_CR3 + 1]! & 0xf_ffff) * WORD + ((w[at + N_CR3]! & ~0xfff) >>> 0);
+    if (world.nested !== null)
+      world.nested.root = (w[at + N_CR3 + 1]! & 0xf_ffff) * WORD + ((w[at + N_CR3]! & ~0xfff) >>> 0);
     const spaces = this.spacesOf(w[at + ASID]!, w[at + TLB_CONTROL]! & 7);
     this.running = spaces;
     mmu.switchTo(world.nested, spaces.space, spaces.globals);
@@ -587,17 +593,16 @@ export class Svm implements Virtualization {
   fetchBytes(): void {
     const { core } = this;
     if (!this.hasDecodeAssists) return;
-    const at = this.physical.frame(this.vmcb) * 4 + FETCHED * 4;
-    const { bytes } = core.memory;
-    bytes.fill(0, at, at + 16);
+    const at = (this.physical.frame(this.vmcb) + FETCHED) * 4;
     const { fault } = core.mmu.nested ?? NO_NESTED;
     const { address, infoLo, infoHi } = fault;
-    if (core.mmu.translate(core.lo[RIP]!, core.hi[RIP]!, core.fetchAccess) === PAGING_OK && core.mmu.offset >= 0) {
-      const from = core.mmu.offset;
-      const length = Math.min(15, 0x1000 - (from & 0xfff));
-      bytes[at] = length;
-      bytes.copyWithin(at + 1, from, from + length);
-    }
+    const status = core.mmu.translate(core.lo[RIP]!, core.hi[RIP]!, core.fetchAccess);
+    const from = status === PAGING_OK ? core.mmu.offset : -1;
+    const { bytes } = core.memory;
+    const length = from < 0 ? 0 : Math.min(FETCH_LIMIT, 0x1000 - (from & 0xfff));
+    bytes.fill(0, at, at + 1 + FETCH_LIMIT);
+    bytes[at] = length;
+    bytes.copyWithin(at + 1, from, from + length);
     fault.address = address;
     fault.infoLo = infoLo;
     fault.infoHi = infoHi;
@@ -683,8 +688,7 @@ export class Svm implements Virtualization {
     w[at + RAX_FIELD + 1] = core.hi[RAX]!;
     w[at + CPL] = (w[at + CPL]! & 0xff_ffff) | (cpl << 24);
     w[at + INTERRUPT_STATE] = core.shadow ? INTERRUPT_SHADOW : 0;
-    if ((w[at + VINTR]! & VINTR_MASKING) !== 0)
-      w[at + VINTR] = (w[at + VINTR]! & ~VINTR_TPR) | (control.lo[8]! & 0xf);
+    if ((w[at + VINTR]! & VINTR_MASKING) !== 0) w[at + VINTR] = (w[at + VINTR]! & ~VINTR_TPR) | (control.lo[8]! & 0xf);
     const { tlb } = core.mmu;
     this.running.space = tlb.current;
     this.running.globals = tlb.globals;
@@ -697,7 +701,7 @@ export class Svm implements Virtualization {
       w[at + SSP] = core.ssp[0]!;
       w[at + SSP + 1] = core.ssp[1]!;
     }
-    if (this.debugSwap) this.saveDebug(w, this.vmsa(w, at));
+    if (this.debugSwap) this.saveDebug(w, this.vmsa);
   }
 
   private loadHost(w: Int32Array, guest: number): void {
@@ -770,13 +774,13 @@ export class Svm implements Virtualization {
 
   // DebugSwap: DR0–DR3 and their address masks belong to the SEV-ES guest that asks for them.
 
-  private vmsa(w: Int32Array, at: number): number {
-    return this.physical.frame((w[at + VMSA_PTR + 1]! & 0xf_ffff) * WORD + ((w[at + VMSA_PTR]! & ~0xfff) >>> 0));
-  }
-
-  private swapsDebug(w: Int32Array, at: number): boolean {
-    const vmsa = this.vmsa(w, at);
-    return vmsa >= 0 && (this.physical.words[vmsa + SEV_FEATURES]! & SEV_DEBUG_SWAP) !== 0;
+  /** Where the save area of an SEV-ES guest lies. Its frame may come into being here, before anybody holds on to words. */
+  private findVmsa(at: number): void {
+    const w = this.physical.words;
+    this.isSevEs = (w[at + NP_CONTROL]! & SEV_ES_ENABLE) !== 0;
+    if (!this.isSevEs) return;
+    this.vmsa = this.physical.frame((w[at + VMSA_PTR + 1]! & 0xf_ffff) * WORD + ((w[at + VMSA_PTR]! & ~0xfff) >>> 0));
+    if (this.vmsa < 0) throw this.core.unsupported('a VMSA outside RAM');
   }
 
   private loadDebug(w: Int32Array, from: number): void {

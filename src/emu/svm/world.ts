@@ -200,7 +200,8 @@ export class SvmWorld implements GuestWorld {
 /** EXITINTINFO of the event that was being delivered. */
 function eventOf(exit: Exit): number {
   const type =
-    exit.deliveringType === EVENT_TYPE.SOFTWARE_EXCEPTION || exit.deliveringType === EVENT_TYPE.PRIVILEGED_SOFTWARE_EXCEPTION
+    exit.deliveringType === EVENT_TYPE.SOFTWARE_EXCEPTION ||
+    exit.deliveringType === EVENT_TYPE.PRIVILEGED_SOFTWARE_EXCEPTION
       ? SVM_EVENT.EXCEPTION
       : exit.deliveringType;
   return (
