@@ -26,6 +26,10 @@ const SCREEN_ROWS = SCREEN_SLOTLESS + 16;
 
 /** In a slot's word: the function's first row, in words from the start of the screen. */
 export const SLOT_ROW = 0xffff;
+/** In a slot's word: the function has but one row, and its first look wants no bit to be set. */
+export const SLOT_PLAIN = 1 << 16;
+/** In a slot's word: whatever the function's entries hold is allowed. */
+export const SLOT_OPEN = 1 << 17;
 /**
  * In a slot's word: how many rows follow for sub-leaves 0, 1 …, the last of which serves all others too. The word is
  * negative exactly if there are any.
@@ -64,11 +68,9 @@ class ScreenBuilder {
     const any = this.rowOf(line);
     const subleaves = Array.from({ length: this.rules.subleaves[slot]! }, (_, i) => this.rowOf(line + 1 + i));
     while (subleaves.length > 1 && subleaves.at(-1) === subleaves.at(-2)) subleaves.pop();
-    if (subleaves.every((row) => row === any)) this.slots[slot] = this.place([any]);
-    else {
-      const indexed = (subleaves.length | SLOT_INDEXED) << SLOT_SUBLEAVES_SHIFT;
-      this.slots[slot] = this.place([any, ...subleaves]) | indexed;
-    }
+    if (subleaves.every((row) => row === any)) this.slots[slot] = this.slotOf(any);
+    else
+      this.slots[slot] = this.place([any, ...subleaves]) | ((subleaves.length | SLOT_INDEXED) << SLOT_SUBLEAVES_SHIFT);
   }
 
   /** The functions without a slot that start with a hexadecimal digit: one row, if the same holds for all of them. */
@@ -82,7 +84,7 @@ class ScreenBuilder {
     const inside = edges.filter((fn) => first <= fn && fn <= last);
     const rows = inside.map((fn) => this.rowOf(this.rules.rangeLine(fn)));
     const alike = rows.every((row) => row === rows[0]);
-    this.slots[SCREEN_SLOTLESS + digit] = this.place([alike ? rows[0]! : this.intern('suspect', rowOfSuspects)]);
+    this.slots[SCREEN_SLOTLESS + digit] = this.slotOf(alike ? rows[0]! : this.intern('suspect', rowOfSuspects));
   }
 
   private rowOf(line: number): Row {
@@ -109,6 +111,12 @@ class ScreenBuilder {
     return row;
   }
 
+  /** The word of a slot with one row. */
+  private slotOf(row: Row): number {
+    if (isAnySet(row.words, ROW.want)) return this.place([row]);
+    return this.place([row]) | SLOT_PLAIN | (isAnySet(row.words, ROW.check) ? 0 : SLOT_OPEN);
+  }
+
   private place(rows: readonly Row[]): number {
     const key = rows.map(({ id }) => id).join();
     let at = this.places.get(key);
@@ -133,6 +141,11 @@ class ScreenBuilder {
 interface Row {
   readonly id: number;
   readonly words: readonly number[];
+}
+
+/** Whether any of the four words of a field has bits. */
+function isAnySet(words: readonly number[], field: number): boolean {
+  return (words[field]! | words[field + 1]! | words[field + 2]! | words[field + 3]!) !== 0;
 }
 
 /** What passes a look at one register. */

@@ -127,7 +127,7 @@ const findRow = (offset: number): Code[] => [
   when(and(get(fn), constant(NO_SLOT)), set(slot, add(constant(SCREEN_SLOTLESS), shiftRight(get(fn), constant(28))))),
   set(row, load(add(get(screen), shiftLeft(get(slot), constant(2))))),
   when(isNegative(get(row)), ...findSubleaf(offset)),
-  set(row, add(get(screen), shiftLeft(get(row), constant(2)))),
+  set(row, add(get(screen), shiftLeft(and(get(row), constant(SLOT_ROW)), constant(2)))),
 ];
 
 const findSubleaf = (offset: number): Code[] => [
