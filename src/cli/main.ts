@@ -5,6 +5,7 @@ import { addAllowed } from './commands/allowed.js';
 import { addCheck } from './commands/check.js';
 import { addConvert } from './commands/convert.js';
 import { addDiff } from './commands/diff.js';
+import { addFuzz } from './commands/fuzz.js';
 import { addHosts } from './commands/hosts.js';
 import { addLive } from './commands/live.js';
 import { addMatrix } from './commands/matrix.js';
@@ -39,6 +40,7 @@ function makeProgram(): Command {
   addMatrix(program);
   addReplay(program);
   addLive(program);
+  addFuzz(program);
   return program;
 }
 
@@ -75,7 +77,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 try {
-  makeProgram().parse();
+  await makeProgram().parseAsync();
 } catch (error) {
   process.exitCode = explain(error);
 }

@@ -1,11 +1,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
+import { parseAllRules, parseRule } from '../../src/fuzz/naive/rules.js';
 import type { Capture } from './capture.js';
 import { evaluate } from './expression.js';
 import { inputsFromCapture, type NaiveHost, naiveEmulated, naiveHost, naiveSupported } from './host.js';
 import { paranoidRows } from './reference.js';
-import { parseAllRules, parseRule } from './rules.js';
 import { type CpuidEntry, naiveBaseErrno, naiveVerify, type Overlay, type VerifyOptions } from './verify.js';
 
 interface Table {

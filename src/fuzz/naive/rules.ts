@@ -1,10 +1,34 @@
-// The paranoid rules: parsed from the words of the table, then resolved to plain numbers for one host and overlay.
-import { lowBits } from './inputs.js';
-import { hasCap, type NaiveHost, numberOf } from './kvm.js';
-import { type ParanoidRow, paranoidRows, placeOfCap, type Register } from './reference.js';
-import { permittedXcr0 } from './supported.js';
+// The rules, parsed from the words of the table, then resolved to plain numbers for one host and overlay.
+import { type Overlay, type Register, RULE_TEXTS, type RuleText } from './rule-text.js';
 
-export type Overlay = 'vmx' | 'svm' | 'tdx';
+export { type Overlay, REGISTERS, type Register } from './rule-text.js';
+
+export type Registers = Record<Register, number>;
+
+/** What the rules must know of a host. Nothing here depends on the overlay. */
+export interface RuleFacts {
+  readonly vendor: string;
+  /** Functions whose entries carry KVM_CPUID_FLAG_SIGNIFCANT_INDEX. */
+  readonly indexedFunctions: ReadonlySet<number>;
+  /** KVM's capability words by name, before any overlay takes something away. */
+  readonly caps: Readonly<Record<string, number>>;
+  placeOfCap(name: string): { readonly word: string; readonly bit: number };
+  /** A variable of KVM or of the host kernel. */
+  number(name: string): number;
+  permittedXcr0(amx: boolean): number;
+  /** What the CPU answers, zeros above the maximum of the function's range; and the sub-leaves it has. */
+  readonly raw: {
+    inRange(fn: number, index: number): Registers;
+    indices(fn: number): readonly number[];
+  };
+}
+
+const lowBits = (count: number): number => (count >= 32 ? 0xffffffff : 2 ** count - 1);
+
+function hasCap(facts: RuleFacts, caps: Readonly<Record<string, number>>, name: string): boolean {
+  const { word, bit } = facts.placeOfCap(name);
+  return (((caps[word] ?? 0) >>> bit) & 1) === 1;
+}
 
 /** A rule for one register, with every host-dependent number filled in. */
 export type Check =
@@ -16,7 +40,7 @@ export const ZERO_CHECK: Check = { kind: 'bits', allowed: 0, fields: [] };
 
 /** Where and for whom a rule is resolved. */
 export interface RuleContext {
-  host: NaiveHost;
+  facts: RuleFacts;
   /** The capability words of the overlay. */
   caps: Record<string, number>;
   guestPermAmx: boolean;
@@ -66,11 +90,6 @@ export interface Rule {
 
 const CENTAUR_GATE = ' (host vendor Centaur/Zhaoxin only, otherwise zero)';
 
-export function ruleText(row: ParanoidRow, overlay: Overlay): string {
-  const text = row[overlay];
-  return text === 'same as vmx' || text === 'as vmx' ? row.vmx : text;
-}
-
 export function parseRule(text: string): Rule {
   if (text.endsWith(CENTAUR_GATE)) {
     return { gate: { kind: 'centaurHost' }, body: parseBody(text.slice(0, -CENTAUR_GATE.length)) };
@@ -88,8 +107,7 @@ export function parseRule(text: string): Rule {
 
 function parseBody(text: string): Body {
   if (text === 'ignored') return { kind: 'ignored' };
-  // The remark is about KVM_TDX_INIT_VM; KVM_SET_CPUID2 wants zero.
-  if (text === 'zero' || text === 'zero (PMU off in TDs today); ignored for INIT_VM') return { kind: 'zero' };
+  if (text === 'zero') return { kind: 'zero' };
   const fixed = /^fixed (raw|0x[0-9a-f]+|\d+)( or 0)?$/.exec(text);
   if (fixed !== null) {
     const value = fixed[1] === 'raw' ? 'raw' : Number(fixed[1]) >>> 0;
@@ -179,16 +197,16 @@ function parseLimit(text: string): Limit {
 
 const parsed = new Map<string, Rule>();
 
-export function ruleOf(row: ParanoidRow, overlay: Overlay): Rule {
-  const text = ruleText(row, overlay);
+export function ruleOf(row: RuleText, overlay: Overlay): Rule {
+  const text = row.text[overlay];
   const rule = parsed.get(text) ?? parseRule(text);
   parsed.set(text, rule);
   return rule;
 }
 
 /** `zero` without a reason of its own: the registers a lenient check leaves alone. */
-export function isReserved(row: ParanoidRow, overlay: Overlay): boolean {
-  return ruleText(row, overlay) === 'zero' && row.reason === 'reserved or unsupported';
+export function isReserved(row: RuleText, overlay: Overlay): boolean {
+  return row.text[overlay] === 'zero' && row.note === 'reserved';
 }
 
 // What an overlay lacks of the capabilities of its host.
@@ -198,10 +216,10 @@ const OVERLAY_LACKS: Record<Overlay, string[]> = {
   tdx: ['HLE', 'RTM', 'WAITPKG'],
 };
 
-export function overlayCaps(host: NaiveHost, overlay: Overlay): Record<string, number> {
-  const caps = { ...host.caps };
+export function overlayCaps(facts: RuleFacts, overlay: Overlay): Record<string, number> {
+  const caps = { ...facts.caps };
   for (const name of OVERLAY_LACKS[overlay]) {
-    const { word, bit } = placeOfCap(name);
+    const { word, bit } = facts.placeOfCap(name);
     caps[word] = ((caps[word] ?? 0) & ~(1 << bit)) >>> 0;
   }
   return caps;
@@ -237,7 +255,7 @@ function specialBits(table: SpecialBit[], names: string[], context: RuleContext)
     const here =
       known.function === context.function && known.index === context.index && known.register === context.register;
     if (!here) throw new Error(`'${name}' does not belong to ${context.function}.${context.index}`);
-    if (known.needs === undefined || hasCap(context.caps, known.needs)) mask |= 1 << known.bit;
+    if (known.needs === undefined || hasCap(context.facts, context.caps, known.needs)) mask |= 1 << known.bit;
   }
   return mask >>> 0;
 }
@@ -247,22 +265,22 @@ function emulatedAnywhere(context: RuleContext): number {
   let mask = 0;
   for (const known of EMULATED) {
     if (known.function !== context.function || known.register !== context.register) continue;
-    if (known.needs === undefined || hasCap(context.caps, known.needs)) mask |= 1 << known.bit;
+    if (known.needs === undefined || hasCap(context.facts, context.caps, known.needs)) mask |= 1 << known.bit;
   }
   return mask >>> 0;
 }
 
 function rawRegister(context: RuleContext): number {
-  return context.host.raw.inRange(context.function, context.index)[context.register];
+  return context.facts.raw.inRange(context.function, context.index)[context.register];
 }
 
 /** KVM forgets what perf told it once its PMU is off. */
 function pmuNumber(context: RuleContext, name: string): number {
-  return numberOf(context.host, 'enable_pmu') === 0 ? 0 : numberOf(context.host, `pmu_${name}`);
+  return context.facts.number('enable_pmu') === 0 ? 0 : context.facts.number(`pmu_${name}`);
 }
 
 function termBits(term: Exclude<Term, { kind: 'field' }>, context: RuleContext): number {
-  const { host, caps } = context;
+  const { facts, caps } = context;
   switch (term.kind) {
     case 'caps': {
       const word = (caps[term.word] ?? 0) & ~term.without;
@@ -275,7 +293,7 @@ function termBits(term: Exclude<Term, { kind: 'field' }>, context: RuleContext):
     case 'bits':
       return term.mask;
     case 'schedBits':
-      return numberOf(host, 'sched_info') !== 0 ? term.mask : 0;
+      return facts.number('sched_info') !== 0 ? term.mask : 0;
     case 'eventMask':
       return lowBits(pmuNumber(context, 'mask_len'));
     case 'raw':
@@ -283,7 +301,7 @@ function termBits(term: Exclude<Term, { kind: 'field' }>, context: RuleContext):
     case 'xstate':
       // No component above 31 exists.
       if (term.half === 'high') return 0;
-      return term.set === 'xcr0' ? permittedXcr0(host, context.guestPermAmx) : numberOf(host, 'supported_xss');
+      return term.set === 'xcr0' ? facts.permittedXcr0(context.guestPermAmx) : facts.number('supported_xss');
   }
 }
 
@@ -314,8 +332,8 @@ function acceptance(limit: Limit, rawField: number, context: RuleContext): (fiel
 
 function gateOpen(gate: Gate, context: RuleContext): boolean {
   if (gate === null) return true;
-  if (gate.kind === 'cap') return hasCap(context.caps, gate.name);
-  return context.host.vendor === 'centaur' || context.host.vendor === 'zhaoxin';
+  if (gate.kind === 'cap') return hasCap(context.facts, context.caps, gate.name);
+  return context.facts.vendor === 'centaur' || context.facts.vendor === 'zhaoxin';
 }
 
 export function resolveRule(rule: Rule, context: RuleContext): Check {
@@ -352,59 +370,54 @@ export function offendingBits(check: Check, value: number): number {
 }
 
 /** The components that have a row of their own in function 0xD. */
-function supportedComponents(host: NaiveHost, guestPermAmx: boolean): number[] {
-  const set = permittedXcr0(host, guestPermAmx) | numberOf(host, 'supported_xss');
+function supportedComponents(facts: RuleFacts, guestPermAmx: boolean): number[] {
+  const set = facts.permittedXcr0(guestPermAmx) | facts.number('supported_xss');
   const components: number[] = [];
   for (let component = 2; component < 32; component++) if ((set >>> component) & 1) components.push(component);
   return components;
 }
 
-const ROWS_BY_RANGE = paranoidRows.map((row) => {
-  const [first = '', last = first] = row.function.split('..');
-  return { row, first: Number(first), last: Number(last) };
-});
-
-export function rowsOfFunction(fn: number): ParanoidRow[] {
-  return ROWS_BY_RANGE.filter(({ first, last }) => fn >= first && fn <= last).map(({ row }) => row);
+export function rowsOfFunction(fn: number): RuleText[] {
+  return RULE_TEXTS.filter(({ functions: [first, last] }) => fn >= first && fn <= last);
 }
 
 /** Does the index column of a row cover this index? */
-export function rowMatchesIndex(row: ParanoidRow, fn: number, index: number, host: NaiveHost, perm: boolean): boolean {
+export function rowMatchesIndex(row: RuleText, fn: number, index: number, facts: RuleFacts, perm: boolean): boolean {
   if (typeof row.index === 'number') return index === row.index;
   if (row.index === 'any') return true;
   if (/^\d+$/.test(row.index)) return index === Number(row.index);
   const atLeast = /^>=(\d+)$/.exec(row.index);
   if (atLeast !== null) return index >= Number(atLeast[1]);
-  const rawMaximum = host.raw.inRange(fn, 0).eax;
+  const rawMaximum = facts.raw.inRange(fn, 0).eax;
   switch (row.index) {
     case '1..raw max':
       return index >= 1 && index <= rawMaximum;
     case '>raw max':
       return index > rawMaximum;
     case '2..62 supported':
-      return index >= 2 && index <= 62 && supportedComponents(host, perm).includes(index);
+      return index >= 2 && index <= 62 && supportedComponents(facts, perm).includes(index);
     case '2..63 unsupported':
-      return index >= 2 && index <= 63 && !supportedComponents(host, perm).includes(index);
+      return index >= 2 && index <= 63 && !supportedComponents(facts, perm).includes(index);
     default:
       throw new Error(`cannot read index '${row.index}'`);
   }
 }
 
 /** Enough indices of a row to try every different check it stands for. */
-export function indicesOfRow(row: ParanoidRow, fn: number, host: NaiveHost, perm: boolean): number[] {
+export function indicesOfRow(row: RuleText, fn: number, facts: RuleFacts, perm: boolean): number[] {
   if (typeof row.index === 'number') return [row.index];
   if (row.index === 'any') return [0];
   const lowest = /^(?:>=)?(\d+)$/.exec(row.index);
   if (lowest !== null) return [Number(lowest[1])];
-  const rawMaximum = host.raw.inRange(fn, 0).eax;
+  const rawMaximum = facts.raw.inRange(fn, 0).eax;
   switch (row.index) {
     case '1..raw max':
       // An index without a row in the dump reads zero, which '>raw max' stands for as well.
-      return host.raw.indices(fn).filter((index) => index >= 1 && index <= rawMaximum);
+      return facts.raw.indices(fn).filter((index) => index >= 1 && index <= rawMaximum);
     case '>raw max':
       return [rawMaximum + 1];
     case '2..62 supported':
-      return supportedComponents(host, perm);
+      return supportedComponents(facts, perm);
     case '2..63 unsupported':
       return [63];
     default:
@@ -415,7 +428,7 @@ export function indicesOfRow(row: ParanoidRow, fn: number, host: NaiveHost, perm
 /** Parses every cell of the table, so that an unreadable one is found before it matters. */
 export function parseAllRules(): number {
   let count = 0;
-  for (const row of paranoidRows) {
+  for (const row of RULE_TEXTS) {
     for (const overlay of ['vmx', 'svm', 'tdx'] as const) {
       ruleOf(row, overlay);
       count++;

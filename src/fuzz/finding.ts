@@ -1,0 +1,130 @@
+import { bitName } from '../cpuid/architecture.js';
+import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX, REGISTERS, sdmName } from '../cpuid/entry.js';
+import { kvmIndexedFunctions } from '../cpuid/indexed.js';
+import { type CpuidEntry2, formatEntry, type KernelLine } from '../index.js';
+import { lawNamed } from './laws/index.js';
+import { Place, type PlaceSpec, placeName } from './place.js';
+import type { Plan } from './plan.js';
+import type { Hit } from './runner.js';
+import { Bench } from './shrink.js';
+
+/** A counterexample to a law, as small as it gets. Plain data. */
+export interface FuzzFinding {
+  readonly property: string;
+  readonly host: string;
+  readonly vm_type: string;
+  readonly kernel: string;
+  readonly policy: string;
+  readonly guest_perm: 'amx' | 'none';
+  readonly seed: number;
+  readonly case: number;
+  /** For whatever the law has to choose. */
+  readonly chance: number;
+  /** The bits that matter, or the leaves where there are none: what findings are told apart by. */
+  readonly cell: string;
+  /** The table, smallest first found. */
+  readonly entries: readonly string[];
+  /** The command that does this case again. */
+  readonly replay: string;
+}
+
+/** The cell of a case that breaks the law only behind those before it. */
+const ONLY_IN_SEQUENCE = 'only after earlier cases';
+
+/** Shrinks hits one after the other, and keeps the first of each property and cell. */
+export class Harvest {
+  readonly findings: FuzzFinding[] = [];
+  private readonly plan: Plan;
+  private readonly describe: (spec: PlaceSpec) => string;
+  private readonly places = new Map<number, Place>();
+  private readonly benches = new Map<string, Bench>();
+  private readonly known = new Set<string>();
+
+  /** @param describe the options that choose a place on the command line */
+  constructor(plan: Plan, describe: (spec: PlaceSpec) => string) {
+    this.plan = plan;
+    this.describe = describe;
+  }
+
+  /** Takes a hit; returns the finding, or `null` when it is known already. */
+  add(hit: Hit): FuzzFinding | null {
+    const place = this.place(hit.place);
+    const bench = this.bench(place, hit.law);
+    const { entries, chance } = bench.regenerate(this.plan.seed, hit.number);
+    const alone = !bench.holds(entries, chance);
+    const smallest = alone ? bench.shrink(entries, chance) : entries;
+    const cell = alone ? cellOf(smallest, place.spec.host.inputs.kernel) : ONLY_IN_SEQUENCE;
+    const key = `${hit.law} ${cell}`;
+    if (this.known.has(key)) return null;
+    this.known.add(key);
+    const finding = this.finding(hit, place, smallest, chance, cell);
+    this.findings.push(finding);
+    return finding;
+  }
+
+  private finding(
+    hit: Hit,
+    { spec, module }: Place,
+    entries: readonly CpuidEntry2[],
+    chance: number,
+    cell: string,
+  ): FuzzFinding {
+    const { seed } = this.plan;
+    return {
+      property: hit.law,
+      host: spec.host.name,
+      vm_type: spec.vmType,
+      kernel: spec.host.inputs.kernel,
+      policy: module.policy,
+      guest_perm: spec.amx ? 'amx' : 'none',
+      seed,
+      case: hit.number,
+      chance: chance >>> 0,
+      cell,
+      entries: entries.map(formatEntry),
+      replay: `kvm-cpuid fuzz --property ${hit.law} ${this.describe(spec)} --seed ${seed} --first ${hit.number} --runs 1`,
+    };
+  }
+
+  private bench(place: Place, law: string): Bench {
+    const key = `${placeName(place.spec)}: ${law}`;
+    let bench = this.benches.get(key);
+    if (!bench) {
+      bench = new Bench(place, lawNamed(law)!);
+      this.benches.set(key, bench);
+    }
+    return bench;
+  }
+
+  private place(number: number): Place {
+    let place = this.places.get(number);
+    if (!place) {
+      place = new Place(this.plan.places[number]!);
+      this.places.set(number, place);
+    }
+    return place;
+  }
+}
+
+/** The bits that are set in a table, in SDM notation; of an entry without any its leaf. */
+export function cellOf(entries: readonly CpuidEntry2[], line: KernelLine): string {
+  const indexed = kvmIndexedFunctions(line);
+  return entries
+    .map((entry) => {
+      const { function: fn, index, flags } = entry;
+      const flagged = (flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) !== 0;
+      const bits = REGISTERS.flatMap((register) =>
+        [...Array(32).keys()]
+          .filter((bit) => (entry[register] >>> bit) & 1)
+          .map((bit) => {
+            const name = bitName(fn, index, register, bit);
+            const place = sdmName(fn, indexed.has(fn) && flagged ? index : null, register, bit);
+            return name === null ? place : `${place} ${name}`;
+          }),
+      );
+      const leaf = `CPUID.${fn.toString(16).toUpperCase()}H`;
+      const label = bits.length === 0 ? leaf : bits.length > 4 ? `${leaf}: ${bits.length} bits` : bits.join(' + ');
+      return indexed.has(fn) && !flagged ? `${label} without a significant index` : label;
+    })
+    .join(', ');
+}

@@ -1,0 +1,2 @@
+/** Arbitraries of fast-check for tests of one's own. */
+export { word } from './arbitraries/word.js';

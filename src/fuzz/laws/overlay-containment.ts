@@ -1,0 +1,37 @@
+import { featureNamed } from '../../cpuid/features.js';
+import { CPUID2_HEADER_SIZE, EAX, ENTRY2_WORDS, FUNCTION } from '../../kvm/abi.js';
+import type { Law } from '../law.js';
+
+const HEADER_WORDS = CPUID2_HEADER_SIZE / 4;
+
+/** Features that only a TD has, because the TDX module fixes them to 1. */
+const FIXED_IN_TDS = ['DTES64', 'DSCPL', 'DS', 'CORE_CAPABILITIES'].map(featureNamed);
+/** CPUID.1AH:EAX (hybrid) and leaf 21H (the module's name): what the TDX module answers is left alone. */
+const HYBRID = 0x1a;
+const TDX_ENUMERATION = 0x21;
+
+export const overlayContainment: Law = {
+  name: 'overlay-containment',
+  says: 'what a TD may have, any VM of the host may have, but for bits that the TDX module fixes to 1',
+  share: 1,
+  where: ({ vmType }) => vmType === 'tdx',
+  judge(place) {
+    const { module, rules, words, scratch } = place;
+    const others = module.allowed(module.defaultOverlay, place.process);
+    const entry = scratch + HEADER_WORDS;
+    return (at, count) => {
+      const start = at + HEADER_WORDS;
+      for (let position = 0; position < count; position++) {
+        const from = start + position * ENTRY2_WORDS;
+        if (words[from + FUNCTION] === TDX_ENUMERATION || rules.refuses(words, from)) continue;
+        words.copyWithin(entry, from, from + ENTRY2_WORDS);
+        for (const { word, mask } of FIXED_IN_TDS) {
+          if (words[entry + FUNCTION] === word.function) words[entry + EAX + word.registerIndex]! &= ~mask;
+        }
+        if (words[entry + FUNCTION] === HYBRID) words[entry + EAX] = 0;
+        if (others.refuses(words, entry)) return false;
+      }
+      return true;
+    };
+  },
+};
