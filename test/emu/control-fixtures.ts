@@ -90,7 +90,17 @@ function build(part: Part): Silicon {
     row[REGISTERS.find((name) => name === register)!] = value;
   }
   const values = new Map(Object.entries({ ...MSRS, ...msrs }).map(([name, value]) => [msrNamed(name).index, value]));
-  return new Silicon(new RawCpuid(rows.values(), vendor === 'intel' ? 'basic' : 'zero'), values);
+  const cpuid = new RawCpuid(rows.values(), vendor === 'intel' ? 'basic' : 'zero');
+  const made = new Silicon(cpuid, values);
+  tables.set(made, cpuid);
+  return made;
+}
+
+const tables = new WeakMap<Silicon, RawCpuid>();
+
+/** The CPUID table of a part that {@link silicon} has made. */
+export function cpuidOf(part: Silicon): RawCpuid {
+  return tables.get(part)!;
 }
 
 /** A 64-bit value as two halves. */
