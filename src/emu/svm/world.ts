@@ -155,7 +155,7 @@ export class SvmWorld implements GuestWorld {
         break;
       }
       case INTERCEPT.SOFTWARE_INTERRUPT:
-        svm.leave(CODE_OF_INTERCEPT[exit.kind]!, exit.vector, 0, 0, 0, exit.length);
+        svm.leave(CODE_OF_INTERCEPT[exit.kind]!, exit.number, 0, 0, 0, exit.length);
         break;
       case INTERCEPT.VIRTUALIZATION:
         svm.leave(CODE_OF_OP[exit.op]!, 0, 0, 0, 0, exit.length);
