@@ -32,6 +32,11 @@ export class RawCpuid {
     return isIndexed(fn) ? leaf.get(index) : (leaf.get(0) ?? leaf.values().next().value);
   }
 
+  /** All rows. */
+  rows(): readonly CpuidRow[] {
+    return [...this.leaves.values()].flatMap((leaf) => [...leaf.values()]);
+  }
+
   /** The highest function of the range that `fn` lies in; 0 when the CPU has no such range. */
   maximum(fn: number): number {
     const base = fn >= CENTAUR ? CENTAUR : fn >= EXTENDED ? EXTENDED : BASIC;

@@ -47,7 +47,7 @@ export const FACT_ROWS: readonly FactRow[] = [
   { name: 'arch_cap_ibrs_all', default: '(arch_capabilities & 0x2) != 0', meaning: 'IA32_ARCH_CAPABILITIES[1]' },
   { name: 'arch_cap_ssb_no', default: '(arch_capabilities & 0x10) != 0', meaning: 'IA32_ARCH_CAPABILITIES[4]' },
   { name: 'arch_cap_pbrsb_no', default: '(arch_capabilities & 0x1000000) != 0', meaning: 'IA32_ARCH_CAPABILITIES[24]' },
-  { name: 'tsx_disabled', default: '(leaf(0x7,0,"edx") & 0x800) || ((arch_capabilities & 0x80) && cmdline("tsx=off"))', meaning: 'the kernel turned TSX off: RTM_ALWAYS_ABORT, or TSX_CTRL with tsx=off' },
+  { name: 'tsx_disabled', default: '(leaf(0x7,0,"edx") & 0x800) || ((arch_capabilities & 0x80) && (cmdline("tsx=off") || (cmdline("tsx=auto") && !(arch_capabilities & 0x100))))', meaning: 'the kernel turned TSX off: RTM_ALWAYS_ABORT, or TSX_CTRL with tsx=off, or tsx=auto on a part with the TAA bug' },
   { name: 'misc_enable_fast_string', default: '1', meaning: 'IA32_MISC_ENABLE[0]' },
   { name: 'misc_enable_pebs_unavail', default: '0', meaning: 'IA32_MISC_ENABLE[12]' },
   { name: 'msr_ls_cfg_readable', default: '1', meaning: 'AMD family 15h to 17h and Hygon: MSR 0xC0011020 does not fault' },

@@ -2,6 +2,7 @@ import type { Machine } from '../emu/machine.js';
 import { type BootState, boot } from './boot.js';
 import { CommandLine } from './command-line.js';
 import type { HostInputs } from './host-inputs.js';
+import { HostMachine } from './host-machine.js';
 import { parameterRows } from './module-parameters.js';
 import { type OpenFile, Process, type ProcessOptions } from './process.js';
 
@@ -13,12 +14,19 @@ export class HostKernel {
   /** Character devices by path; a module that loads adds its own. */
   readonly devices = new Map<string, () => OpenFile>();
   private readonly parameters: ReturnType<typeof parameterRows>;
+  private executing: HostMachine | null = null;
 
   constructor(machine: Machine, inputs: HostInputs) {
     this.machine = machine;
     this.inputs = inputs;
     this.parameters = parameterRows(inputs.kernel);
     this.state = boot(machine, inputs, new CommandLine(inputs.cmdline));
+  }
+
+  /** The host as a machine that executes. It is brought up when it is first asked for. */
+  get hardware(): HostMachine {
+    this.executing ??= new HostMachine(this);
+    return this.executing;
   }
 
   /** The value of a module parameter, given or default; 0 when this kernel has no such parameter. */
