@@ -1,5 +1,6 @@
 import { type CpuidEntry2, KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../cpuid/entry.js';
 import { EAX, EBX, ECX, EDX, ENTRY_SIZE, ENTRY2_SIZE, ENTRY2_WORDS, FLAGS, FUNCTION, INDEX, PADDING } from './abi.js';
+import { hasSlot, SLOT_COUNT, slotOf } from './paranoid/rule-arrays.js';
 import { KVM_MAX_CPUID_ENTRIES } from './supported.js';
 
 /** For lookups that take any sub-leaf (`KVM_CPUID_INDEX_NOT_SIGNIFICANT`). */
@@ -10,7 +11,20 @@ export class CpuidTable {
   /** Entries of {@link ENTRY2_WORDS} words each. */
   readonly words = new Uint32Array(KVM_MAX_CPUID_ENTRIES * ENTRY2_WORDS);
   readonly bytes = new Uint8Array(this.words.buffer);
-  count = 0;
+  private entryCount = 0;
+  /** By slot: the first word of the function's first entry, or -1. Made when it is first needed. */
+  private readonly firstEntries = new Int16Array(SLOT_COUNT);
+  private isIndexed = false;
+
+  get count(): number {
+    return this.entryCount;
+  }
+
+  /** Set it after functions, indices or flags of {@link words} have been written; registers may change at any time. */
+  set count(count: number) {
+    this.entryCount = count;
+    this.isIndexed = false;
+  }
 
   /** Takes `nent` entries of `struct kvm_cpuid_entry2` from userspace. */
   copyIn(source: Uint8Array, offset: number, nent: number): void {
@@ -34,7 +48,20 @@ export class CpuidTable {
 
   /** {@link findEntry} in this table. */
   find(fn: number, index: number): number {
-    return findEntry(this.words, this.count, fn, index);
+    if (!hasSlot(fn)) return findEntry(this.words, this.entryCount, fn, index);
+    if (!this.isIndexed) this.makeIndex();
+    const first = this.firstEntries[slotOf(fn)]!;
+    return first < 0 ? -1 : findEntry(this.words, this.entryCount, fn, index, first);
+  }
+
+  private makeIndex(): void {
+    const { words, firstEntries } = this;
+    firstEntries.fill(-1);
+    for (let at = (this.entryCount - 1) * ENTRY2_WORDS; at >= 0; at -= ENTRY2_WORDS) {
+      const fn = words[at + FUNCTION]!;
+      if (hasSlot(fn)) firstEntries[slotOf(fn)] = at;
+    }
+    this.isIndexed = true;
   }
 
   /** Whether two tables are equal in count and, position by position, in all but the padding. */
@@ -56,11 +83,12 @@ export class CpuidTable {
  * `kvm_find_cpuid_entry2()`: the first entry, in table order, of this function whose index matches or does not matter
  * (no KVM_CPUID_FLAG_SIGNIFCANT_INDEX, or {@link ANY_INDEX} asked).
  *
+ * @param from the first word of the entry to start with
  * @returns the position of its first word in `words`, or -1
  */
-export function findEntry(words: Uint32Array, count: number, fn: number, index: number): number {
+export function findEntry(words: Uint32Array, count: number, fn: number, index: number, from = 0): number {
   const end = count * ENTRY2_WORDS;
-  for (let at = 0; at < end; at += ENTRY2_WORDS) {
+  for (let at = from; at < end; at += ENTRY2_WORDS) {
     if (words[at + FUNCTION] !== fn) continue;
     if (index === ANY_INDEX || (words[at + FLAGS]! & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) === 0) return at;
     if (words[at + INDEX] === index) return at;

@@ -53,13 +53,29 @@ export function getEmulatedCpuid(module: KvmModule, overlay: Overlay, process: P
   return copyOutList(process, argument, header, list);
 }
 
+const packed = new WeakMap<readonly CpuidEntry2[], Uint8Array>();
+
+/** A list as userspace gets it. KVM computes some lists once: these are packed but once too. */
+function pack(list: readonly CpuidEntry2[]): Uint8Array {
+  let bytes = packed.get(list);
+  if (!bytes) {
+    const words = new Uint32Array(list.length * ENTRY2_WORDS);
+    for (const [position, entry] of list.entries()) putEntry(words, position, entry);
+    bytes = new Uint8Array(words.buffer);
+    packed.set(list, bytes);
+  }
+  return bytes;
+}
+
+const header = new Uint32Array(2);
+const headerBytes = new Uint8Array(header.buffer);
+
 /** Writes entries, then the header with the new count; the header's padding comes back as it was. */
-export function copyOutList(process: Process, argument: Address, header: number, list: readonly CpuidEntry2[]): number {
+export function copyOutList(process: Process, argument: Address, at: number, list: readonly CpuidEntry2[]): number {
   const { memory } = process;
-  const padding = memory.view.getUint32(header + 4, true);
-  const words = new Uint32Array(list.length * ENTRY2_WORDS);
-  for (const [position, entry] of list.entries()) putEntry(words, position, entry);
-  if (!memory.copyOut(plus(argument, CPUID2_HEADER_SIZE), new Uint8Array(words.buffer))) return -ERRNO.EFAULT;
-  const count = new Uint8Array(new Uint32Array([list.length, padding]).buffer);
-  return memory.copyOut(argument, count) ? 0 : -ERRNO.EFAULT;
+  const padding = memory.view.getUint32(at + 4, true);
+  if (!memory.copyOut(plus(argument, CPUID2_HEADER_SIZE), pack(list))) return -ERRNO.EFAULT;
+  header[0] = list.length;
+  header[1] = padding;
+  return memory.copyOut(argument, headerBytes) ? 0 : -ERRNO.EFAULT;
 }

@@ -40,21 +40,30 @@ export class GuestCaps {
   readonly isAmdCompatible: boolean;
   /** EAX of KVM's features leaf (`pv_cpuid.features`); 0 without one. */
   readonly pvFeatures: number;
-  private readonly table: CpuidTable;
+  /** All of the table that counts here, see {@link INPUT}. */
+  private readonly inputs: Uint32Array;
 
-  constructor(table: CpuidTable, caps: OverlayCaps, vendor: VendorModule) {
-    this.table = table;
+  /**
+   * What a table gives; `latest` itself if that says so of this table too: the vCPUs of a VM hardly differ in what
+   * counts here.
+   */
+  static of(table: CpuidTable, caps: OverlayCaps, vendor: VendorModule, latest: GuestCaps | null): GuestCaps {
+    readInputs(table, caps, scratch);
+    return latest?.isOf(scratch) ? latest : new GuestCaps(scratch.slice(), caps, vendor);
+  }
+
+  private constructor(inputs: Uint32Array, caps: OverlayCaps, vendor: VendorModule) {
+    this.inputs = inputs;
     const masks = masksOf(caps);
-    for (const word of WORDS)
-      if (word && hasHardwareLeaf(word)) this.words[word.id] = masks[word.id]! & register(table, word);
+    for (const { id } of HARDWARE_WORDS) this.words[id] = masks[id]! & inputs[id]!;
     this.adjust(caps, vendor);
-    this.supportedXcr0 = guestSupportedXcr0(table, caps);
-    this.supportedXss = guestSupportedXss(table, caps);
-    this.maxPhysicalAddressBits = maxPhysicalAddressBits(table);
+    this.supportedXcr0 = inputs[INPUT.xcr0]!;
+    this.supportedXss = inputs[INPUT.xss]!;
+    this.maxPhysicalAddressBits = inputs[INPUT.maxPhysicalAddressBits]!;
     this.reservedGpaBits = reservedAbove(this.maxPhysicalAddressBits);
     this.cr4ReservedBits = cr4ReservedBits(caps.words, caps.scope.line) | cr4ReservedBits(this.words, caps.scope.line);
-    this.isAmdCompatible = isAmdCompatible(table);
-    this.pvFeatures = pvFeatures(table);
+    this.isAmdCompatible = inputs[INPUT.isAmdCompatible] !== 0;
+    this.pvFeatures = inputs[INPUT.pvFeatures]!;
   }
 
   /** `guest_cpu_cap_has()`; before 6.18 `guest_cpuid_has()`. */
@@ -64,7 +73,12 @@ export class GuestCaps {
 
   /** `guest_cpuid_has()`: whether the guest's table has the bit, supported or not. */
   tableHas(feature: Feature): boolean {
-    return (register(this.table, feature.word) & feature.mask) !== 0;
+    return (this.inputs[feature.word.id]! & feature.mask) !== 0;
+  }
+
+  private isOf(inputs: Uint32Array): boolean {
+    for (let i = 0; i < INPUT_COUNT; i++) if (inputs[i] !== this.inputs[i]) return false;
+    return true;
   }
 
   private adjust(caps: OverlayCaps, vendor: VendorModule): void {
@@ -74,6 +88,53 @@ export class GuestCaps {
       else this.words[feature.word.id]! &= ~feature.mask;
     }
   }
+}
+
+/** Whether the word stands for a register that a CPU answers (`reverse_cpuid[]`). */
+const HARDWARE_WORDS = WORDS.filter((word) => word?.kind === 'kernel' || word?.kind === 'kvm_only') as Word[];
+
+/** Their leaves, each with the words in it. */
+const HARDWARE_LEAVES = leavesOf(HARDWARE_WORDS);
+
+interface Leaf {
+  readonly function: number;
+  readonly index: number;
+  readonly words: Word[];
+}
+
+function leavesOf(words: readonly Word[]): readonly Leaf[] {
+  const leaves = new Map<string, Leaf>();
+  for (const word of words) {
+    const key = `${word.function} ${word.index}`;
+    const leaf = leaves.get(key) ?? { function: word.function, index: word.index, words: [] };
+    leaf.words.push(word);
+    leaves.set(key, leaf);
+  }
+  return [...leaves.values()];
+}
+
+/** What of a table decides: the registers of the hardware words by their ids, behind them these. */
+const INPUT = {
+  xcr0: WORD_COUNT,
+  xss: WORD_COUNT + 1,
+  maxPhysicalAddressBits: WORD_COUNT + 2,
+  isAmdCompatible: WORD_COUNT + 3,
+  pvFeatures: WORD_COUNT + 4,
+} as const;
+const INPUT_COUNT = WORD_COUNT + 5;
+
+const scratch = new Uint32Array(INPUT_COUNT);
+
+function readInputs(table: CpuidTable, caps: OverlayCaps, out: Uint32Array): void {
+  for (const leaf of HARDWARE_LEAVES) {
+    const at = table.find(leaf.function, leaf.index);
+    for (const { id, registerIndex } of leaf.words) out[id] = at < 0 ? 0 : table.words[at + EAX + registerIndex]!;
+  }
+  out[INPUT.xcr0] = guestSupportedXcr0(table, caps);
+  out[INPUT.xss] = guestSupportedXss(table, caps);
+  out[INPUT.maxPhysicalAddressBits] = maxPhysicalAddressBits(table);
+  out[INPUT.isAmdCompatible] = isAmdCompatible(table) ? 1 : 0;
+  out[INPUT.pvFeatures] = pvFeatures(table);
 }
 
 /** `guest_cpuid_is_amd_or_hygon()` */
@@ -105,16 +166,6 @@ function pvFeatures(table: CpuidTable): number {
   return at < 0 ? 0 : table.words[at + EAX]!;
 }
 
-/** Whether the word stands for a register that a CPU answers (`reverse_cpuid[]`). */
-function hasHardwareLeaf(word: Word): boolean {
-  return word.kind === 'kernel' || word.kind === 'kvm_only';
-}
-
-function register(table: CpuidTable, { function: fn, index, registerIndex }: Word): number {
-  const at = table.find(fn, index);
-  return at < 0 ? 0 : table.words[at + EAX + registerIndex]!;
-}
-
 const masks = new WeakMap<OverlayCaps, Uint32Array>();
 
 /** Bits that follow the vCPU's state; the table has their current value, whatever KVM supports. */
@@ -134,8 +185,7 @@ function masksOf(caps: OverlayCaps): Uint32Array {
 function supportedMasks(caps: OverlayCaps): Uint32Array {
   const made = Uint32Array.from(caps.words);
   const emulated = emulatedCpuid(caps, true);
-  for (const word of WORDS) {
-    if (!word || !hasHardwareLeaf(word)) continue;
+  for (const word of HARDWARE_WORDS) {
     const entry = emulated.find((candidate) => isEmulatedIn(candidate, word, caps));
     if (entry) made[word.id]! |= entry[word.register];
   }

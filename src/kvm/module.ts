@@ -1,5 +1,5 @@
 import type { CpuidEntry2 } from '../cpuid/entry.js';
-import type { Overlay } from '../cpuid/features.js';
+import { OVERLAYS, type Overlay } from '../cpuid/features.js';
 import { inRange } from '../cpuid/kernel-line.js';
 import type { Cpu } from '../emu/machine.js';
 import type { HostKernel } from '../linux/host-kernel.js';
@@ -46,8 +46,8 @@ export class KvmModule {
   /** Why there is no TDX half although the platform and kvm_intel.tdx ask for it; `null` when there is nothing to say. */
   readonly tdxRefusal: string | null;
   private readonly overlays: ReadonlyMap<Overlay, OverlayCaps>;
-  private readonly supportedLists = new Map<string, readonly CpuidEntry2[]>();
-  private readonly allowedTables = new Map<string, AllowedTable>();
+  private readonly supportedLists = new Map<number, readonly CpuidEntry2[]>();
+  private readonly allowedTables = new Map<number, AllowedTable>();
   private readonly layouts = new Map<Cpu, XsaveLayout>();
 
   constructor(kernel: HostKernel, vendor: VendorModule, options: KvmOptions) {
@@ -122,15 +122,20 @@ export class KvmModule {
 
   /** What KVM_GET_SUPPORTED_CPUID reports to a process; computed once for each CPU and permission. */
   supported(overlay: Overlay, process: Process): readonly CpuidEntry2[] {
-    const caps = this.caps(overlay);
-    const permitted = permittedXcr0(caps, process.guestPermissions);
-    const key = `${overlay} ${process.cpu} ${permitted}`;
+    const key = this.cacheKey(overlay, process);
     let list = this.supportedLists.get(key);
     if (!list) {
+      const caps = this.caps(overlay);
       list = supportedCpuid(caps, this.vendor, this.kernel.machine.cpus[process.cpu]!, process.guestPermissions);
       this.supportedLists.set(key, list);
     }
     return list;
+  }
+
+  /** One number for all that answers depend on beside the module: overlay, CPU, and what the process may give on. */
+  private cacheKey(overlay: Overlay, { cpu, guestPermissions }: Process): number {
+    const place = OVERLAYS.indexOf(overlay) * this.kernel.machine.cpus.length + cpu;
+    return place * 2 ** 32 + permittedXcr0(this.caps(overlay), guestPermissions);
   }
 
   /** What KVM_GET_EMULATED_CPUID reports. */
@@ -147,16 +152,16 @@ export class KvmModule {
       guestPermissions: process.guestPermissions,
       reserved: this.reserved,
       defects: this.defects,
+      reported: this.supported(overlay, process),
     };
   }
 
   /** The allowed values of an overlay for a process; compiled once for each CPU and permission. */
   allowed(overlay: Overlay, process: Process): AllowedTable {
-    const options = this.allowedOptions(overlay, process);
-    const key = `${overlay} ${process.cpu} ${permittedXcr0(options.caps, process.guestPermissions)}`;
+    const key = this.cacheKey(overlay, process);
     let table = this.allowedTables.get(key);
     if (!table) {
-      table = new AllowedTable(options);
+      table = new AllowedTable(this.allowedOptions(overlay, process));
       this.allowedTables.set(key, table);
     }
     return table;

@@ -1,4 +1,4 @@
-import { EBX, ECX, EDX } from './abi.js';
+import { EBX, ECX, EDX, ENTRY2_WORDS, FUNCTION } from './abi.js';
 import { ANY_INDEX, findEntry } from './cpuid-table.js';
 
 /** KVM's signature, "KVMKVMKVM" and three zero bytes, in EBX, ECX and EDX of the base leaf. */
@@ -17,16 +17,17 @@ export const KVM_FEATURE_PV_UNHALT = 1 << 7;
  * the table has none.
  */
 export function kvmSignatureBase(words: Uint32Array, count: number): number {
-  for (let base = KVM_CPUID_SIGNATURE; base <= LAST_BASE; base += BASE_STEP) {
-    const at = findEntry(words, count, base, ANY_INDEX);
-    if (at < 0) continue;
-    if (
-      words[at + EBX] === KVM_SIGNATURE.ebx &&
-      words[at + ECX] === KVM_SIGNATURE.ecx &&
-      words[at + EDX] === KVM_SIGNATURE.edx
-    ) {
-      return base;
-    }
+  let lowest = 0;
+  const end = count * ENTRY2_WORDS;
+  for (let at = 0; at < end; at += ENTRY2_WORDS) {
+    if (words[at + EBX] !== KVM_SIGNATURE.ebx || !isBase(words[at + FUNCTION]!)) continue;
+    if (words[at + ECX] !== KVM_SIGNATURE.ecx || words[at + EDX] !== KVM_SIGNATURE.edx) continue;
+    const base = words[at + FUNCTION]!;
+    // Of several entries the first counts, whatever it carries.
+    if ((lowest === 0 || base < lowest) && findEntry(words, count, base, ANY_INDEX) === at) lowest = base;
   }
-  return 0;
+  return lowest;
 }
+
+const isBase = (fn: number): boolean =>
+  fn >= KVM_CPUID_SIGNATURE && fn <= LAST_BASE && (fn - KVM_CPUID_SIGNATURE) % BASE_STEP === 0;

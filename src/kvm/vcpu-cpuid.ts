@@ -8,6 +8,8 @@ import { checkCpuid, dynamicXfeatures } from './check-cpuid.js';
 import { CpuidTable } from './cpuid-table.js';
 import { plus } from './get-cpuid.js';
 import { GuestCaps } from './guest-caps.js';
+import type { AllowedTable } from './paranoid/allowed-table.js';
+import { type ArenaVerifier, arenaVerifierOf } from './paranoid/batch.js';
 import { firstRefused } from './paranoid/verify.js';
 import { kvmSignatureBase } from './pv.js';
 import { type RuntimeRules, stripPvUnhalt, updateRuntimeBits } from './runtime.js';
@@ -37,6 +39,12 @@ export class VcpuCpuid implements RuntimeRules {
   /** The vCPU's state has changed since its bits were written to the table. */
   private stale = false;
   private knownCaps: GuestCaps | null = null;
+  /** What the VM's overlay allows the owner; looked up when it is first needed. */
+  private allowed: AllowedTable | null = null;
+  /** Verifies in the owner's memory with vectors, where it allows that. */
+  private readonly verifier: ArenaVerifier | null;
+  /** Where in the owner's memory the table's entries lie that came last, in the layout of KVM_SET_CPUID2; else -1. */
+  private source = -1;
   /** The header that KVM_GET_CPUID2 writes back. */
   private readonly header = new Uint32Array(2);
   private readonly headerBytes = new Uint8Array(this.header.buffer);
@@ -46,6 +54,7 @@ export class VcpuCpuid implements RuntimeRules {
     this.state = state;
     this.caps = vm.module.caps(vm.module.decidingOverlay(vm.overlay));
     this.layout = vm.module.layout(vm.module.kernel.machine.cpus[owner.cpu]!);
+    this.verifier = arenaVerifierOf(owner.memory);
     const { scope } = this.caps;
     const needsFlag = scope.parameters.runtimeBitsNeedKernelFlag;
     this.osxsaveFollowsCr4 = !needsFlag || hasFlag(scope, 'XSAVE');
@@ -69,7 +78,11 @@ export class VcpuCpuid implements RuntimeRules {
   /** What the guest may use, by the table in force. Computed when it is first asked for. */
   get guestCaps(): GuestCaps {
     const { table } = this;
-    this.knownCaps ??= new GuestCaps(table, this.caps, this.vm.module.vendor);
+    if (this.knownCaps === null) {
+      const { vm } = this;
+      this.knownCaps = GuestCaps.of(table, this.caps, vm.module.vendor, vm.latestGuestCaps);
+      vm.latestGuestCaps = this.knownCaps;
+    }
     return this.knownCaps;
   }
 
@@ -106,6 +119,7 @@ export class VcpuCpuid implements RuntimeRules {
     if (nent > KVM_MAX_CPUID_ENTRIES) return -ERRNO.E2BIG;
     const entries = nent === 0 ? 0 : memory.readable(plus(argument, CPUID2_HEADER_SIZE), nent * entrySize);
     if (entries < 0) return -ERRNO.EFAULT;
+    this.source = entrySize === ENTRY2_SIZE ? entries : -1;
     if (entrySize === ENTRY2_SIZE) this.incoming.copyIn(memory.bytes, entries, nent);
     else this.incoming.copyInLegacy(memory.view, entries, nent);
     return 0;
@@ -164,8 +178,13 @@ export class VcpuCpuid implements RuntimeRules {
   /** Paranoid mode; the module's `placement` says when. */
   private verify(process: Process): number {
     if (!this.vm.paranoid) return 0;
-    const allowed = this.vm.module.allowed(this.vm.overlay, process);
-    return firstRefused(allowed, this.incoming.words, this.incoming.count) < 0 ? 0 : -ERRNO.EINVAL;
+    this.allowed ??= this.vm.module.allowed(this.vm.overlay, process);
+    const { allowed, verifier, source, incoming } = this;
+    const refused =
+      verifier !== null && source >= 0
+        ? verifier.firstRefused(allowed, source, incoming.count)
+        : firstRefused(allowed, incoming.words, incoming.count);
+    return refused < 0 ? 0 : -ERRNO.EINVAL;
   }
 
   private refresh(): void {

@@ -23,6 +23,7 @@ import {
 import { checkExtension } from './capabilities.js';
 import { readEnableCap } from './enable-cap.js';
 import { getEmulatedCpuid, getSupportedCpuid } from './get-cpuid.js';
+import type { GuestCaps } from './guest-caps.js';
 import { MemorySlots } from './memory-slots.js';
 import type { KvmModule } from './module.js';
 import type { TdVm } from './td.js';
@@ -48,6 +49,8 @@ export class Vm implements OpenFile {
   readonly td: TdVm | null;
   /** The guest's memory. */
   readonly slots: MemorySlots;
+  /** What was last computed for one of the vCPUs: often the same holds for the next table. */
+  latestGuestCaps: GuestCaps | null = null;
   private readonly vcpus = new Map<number, Vcpu>();
   private irqchip = false;
   /** The process that created it; no other may use it. */

@@ -10,6 +10,9 @@ export class XsaveLayout {
   private readonly sizes = new Uint32Array(32);
   private readonly offsets = new Uint32Array(32);
   private readonly flags = new Uint32Array(32);
+  /** The latest answers of {@link size}: tables are rewritten far more often than XCR0. */
+  private readonly standard = { components: 0, size: XSAVE_FIXED_SIZE };
+  private readonly compacted = { components: 0, size: XSAVE_FIXED_SIZE };
 
   constructor(cpu: Cpu) {
     const out = new Uint32Array(4);
@@ -29,6 +32,15 @@ export class XsaveLayout {
 
   /** Bytes that an XSAVE area with these components needs (`xstate_required_size()`). */
   size(components: number, compacted: boolean): number {
+    const latest = compacted ? this.compacted : this.standard;
+    if (components !== latest.components) {
+      latest.components = components;
+      latest.size = this.computeSize(components, compacted);
+    }
+    return latest.size;
+  }
+
+  private computeSize(components: number, compacted: boolean): number {
     let end = XSAVE_FIXED_SIZE;
     for (let component = FIRST_EXTENDED; component < 32; component++) {
       if ((components & (1 << component)) === 0) continue;

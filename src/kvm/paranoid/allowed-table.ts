@@ -39,6 +39,8 @@ export interface AllowedOptions {
   readonly guestPermissions: number;
   readonly reserved: Reserved;
   readonly defects: ReadonlySet<Defect>;
+  /** What KVM_GET_SUPPORTED_CPUID reports to it, if that is known already. */
+  readonly reported?: readonly CpuidEntry2[];
 }
 
 /** A rule with its values computed for one register. */
@@ -262,7 +264,7 @@ export class RuleResolver {
 
   private makeReports(): ReadonlyMap<string, CpuidEntry2> {
     const { caps, vendor, cpu, guestPermissions } = this.options;
-    const entries = supportedCpuid(caps, vendor, cpu, guestPermissions);
+    const entries = this.options.reported ?? supportedCpuid(caps, vendor, cpu, guestPermissions);
     return new Map(entries.map((entry) => [`${entry.function} ${entry.index}`, entry]));
   }
 

@@ -2,7 +2,7 @@ import type { MemoryBlock } from '../../linux/user-memory.js';
 import { CPUID2_HEADER_SIZE, ENTRY2_SIZE, ENTRY2_WORDS } from '../abi.js';
 import { KVM_MAX_CPUID_ENTRIES } from '../supported.js';
 import type { RuleLines } from './rule-lines.js';
-import { MAX_LISTED, SimdScan } from './simd.js';
+import { isShared, MAX_LISTED, SimdScan } from './simd.js';
 import { firstRefusedAt, isSignatureForeign, isSignatureLeaf } from './verify.js';
 
 /** Bytes in which tables lie; a process's `UserMemory` is one. */
@@ -13,6 +13,23 @@ export interface Arena {
 }
 
 export type KernelName = 'simd' | 'portable';
+
+const verifiers = new WeakMap<MemoryBlock, ArenaVerifier>();
+
+/**
+ * The verifier of an arena that vectors can run over and that no other thread can write to: what is verified there is
+ * what was copied from there. `null` for every other.
+ */
+export function arenaVerifierOf(arena: Arena): ArenaVerifier | null {
+  const { block } = arena;
+  if (block === null || isShared(block.buffer)) return null;
+  let verifier = verifiers.get(block);
+  if (!verifier) {
+    verifier = new ArenaVerifier(arena);
+    verifiers.set(block, verifier);
+  }
+  return verifier.kernel === 'simd' ? verifier : null;
+}
 
 /**
  * Verifies tables where they lie in an arena: with vectors if that is memory of WebAssembly (see `simdMemory()`), else

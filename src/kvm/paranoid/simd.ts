@@ -43,7 +43,8 @@ function compiled(shared: boolean): object | null {
   return module;
 }
 
-const isShared = (buffer: ArrayBufferLike): boolean => !(buffer instanceof ArrayBuffer);
+/** Whether other threads may see the memory. */
+export const isShared = (buffer: ArrayBufferLike): boolean => !(buffer instanceof ArrayBuffer);
 
 /**
  * Memory for an arena of so many bytes over which the vector kernel can run: pass it to `UserMemory`.
