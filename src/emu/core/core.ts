@@ -398,4 +398,6 @@ export interface Virtualization {
   execute(core: Core, op: number, insn: number): number;
   /** SEAMCALL, SEAMRET, SEAMOPS, TDCALL where they are not intercepted. */
   seam(core: Core, op: number): number;
+  /** SVM's GIF is clear: interrupts and NMIs wait. */
+  readonly holdsEvents?: boolean;
 }

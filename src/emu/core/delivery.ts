@@ -199,8 +199,8 @@ export function leave(core: Core, during: Event | null = null): number {
   exitInfo.deliveringErrorCode = during?.errorCode ?? 0;
   note(core, TRACE.EXIT, exitInfo.kind, exitInfo.number);
   core.activity = ACTIVITY.ACTIVE;
-  core.shadow = false;
   world!.exit(core, exitInfo);
+  core.shadow = false;
   return LEFT;
 }
 
@@ -302,13 +302,18 @@ export function disarm(core: Core): void {
 }
 
 /**
- * Takes what is pending, if it may be taken now.
+ * Takes what is pending, if it may be taken now: what the machine has, then what the guest's world has for it.
  *
  * @returns NEXT when nothing was, JUMP or LEFT otherwise
  */
 export function takePending(core: Core): number {
+  if (core.shadow || core.virtualization?.holdsEvents) return NEXT;
+  const status = takePhysical(core);
+  return status === NEXT && core.world !== null ? (core.world.takeVirtual?.(core) ?? NEXT) : status;
+}
+
+function takePhysical(core: Core): number {
   const { interrupts, world } = core;
-  if (core.shadow) return NEXT;
   if (interrupts.preemption && world !== null) {
     interrupts.preemption = false;
     core.exitInfo.kind = EXIT.PREEMPTION_TIMER;
@@ -354,6 +359,7 @@ export function takePending(core: Core): number {
 export function wakes(core: Core, waitsMasked: boolean): boolean {
   const { interrupts, world } = core;
   if (interrupts.stop || interrupts.preemption || interrupts.debugTrap !== 0) return true;
+  if (core.virtualization?.holdsEvents) return false;
   if (interrupts.nmi && (!core.nmiBlocked || world?.intercepts[INTERCEPT.NMI] === 1)) return true;
   const vector = interrupts.highest;
   if (vector < 0) return false;

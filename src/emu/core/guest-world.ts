@@ -103,6 +103,13 @@ export interface GuestWorld {
   readonly nested: NestedPaging | null;
   /** SVM: physical interrupts are taken by the host whatever RFLAGS.IF says. */
   readonly masksInterruptsByHost: boolean;
+  /**
+   * Takes an event that only the guest has (a virtual interrupt), or leaves because it could be taken now (an interrupt
+   * window). Asked when something may have changed and nothing of the machine's own is taken.
+   *
+   * @returns NEXT when there is none, JUMP or LEFT
+   */
+  takeVirtual?(core: Core): number;
   /** Leaves the guest: saves its state, loads the host's. Afterwards the core is in the host, at the host's RIP. */
   exit(core: Core, exit: Exit): void;
 }

@@ -128,7 +128,7 @@ export class Svm implements Virtualization {
   readonly core: Core;
   readonly world: SvmWorld;
   readonly guestTsc: GuestTsc;
-  /** The global interrupt flag: while it is clear, the host takes neither interrupts nor NMIs. */
+  /** The global interrupt flag. */
   gif = true;
   /** Physical address of the VMCB of the guest that runs, or ran last. */
   vmcb = -1;
@@ -227,6 +227,10 @@ export class Svm implements Virtualization {
     else if (op === OP.VMSAVE) this.saveState(address);
     else return this.enter(address, core.blocks.insns[insn + INSN.LENGTH]!);
     return NEXT;
+  }
+
+  get holdsEvents(): boolean {
+    return !this.gif;
   }
 
   seam(core: Core): number {
@@ -554,23 +558,23 @@ export class Svm implements Virtualization {
         w[at + CR2 + 1]!,
       );
     }
-    return this.virtualInterrupt() ?? JUMP;
+    return this.virtualInterrupt() === LEFT ? LEFT : JUMP;
   }
 
   /**
    * Takes a virtual interrupt (V_IRQ), or leaves because there is one, if the guest would take it now (15.21.1, 15.21.4).
    *
-   * @returns JUMP or LEFT; `null` when nothing happened
+   * @returns JUMP or LEFT; NEXT when nothing happened
    */
-  virtualInterrupt(): number | null {
+  virtualInterrupt(): number {
     const { core, world } = this;
     const at = this.physical.frame(this.vmcb);
     const w = this.physical.words;
     const vintr = w[at + VINTR]!;
-    if ((vintr & VINTR_IRQ) === 0 || core.shadow || (core.f[F.REST]! & IF) === 0) return null;
-    if ((vintr & VINTR_GIF_ENABLE) !== 0 && (vintr & VINTR_GIF) === 0) return null;
+    if ((vintr & VINTR_IRQ) === 0 || core.shadow || (core.f[F.REST]! & IF) === 0) return NEXT;
+    if ((vintr & VINTR_GIF_ENABLE) !== 0 && (vintr & VINTR_GIF) === 0) return NEXT;
     const priority = (vintr >> VINTR_PRIO_SHIFT) & 0xf;
-    if ((vintr & VINTR_IGN_TPR) === 0 && priority <= (core.control.lo[8]! & 0xf)) return null;
+    if ((vintr & VINTR_IGN_TPR) === 0 && priority <= (core.control.lo[8]! & 0xf)) return NEXT;
     if (world.isSet(VINTR_CODE)) {
       note(core, TRACE.EXIT, VINTR_CODE, 0);
       this.recordDelivery(0, 0);

@@ -129,6 +129,10 @@ export class SvmWorld implements GuestWorld {
     return true;
   }
 
+  takeVirtual(): number {
+    return this.svm.virtualInterrupt();
+  }
+
   exit(core: Core, exit: Exit): void {
     const { svm } = this;
     svm.recordDelivery(exit.deliveringVector < 0 ? 0 : eventOf(exit), exit.deliveringErrorCode);
