@@ -20,12 +20,13 @@ export {
   withInputs,
 } from './api/host.js';
 export { applyHostFile } from './api/host-file.js';
-export { hostConfiguration, MINIMAL_TD, mergeTdCpuid, type TdConfiguration } from './api/td.js';
+export { hostConfiguration, mergeTdCpuid, minimalConfiguration, type TdConfiguration } from './api/td.js';
 export {
   type CreatedTd,
   type Errno,
   IoctlFailed,
   type TableAnswer,
+  type TdRefusal,
   type TdStep,
   type TdxAnswer,
   type TdxCapabilities,

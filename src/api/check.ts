@@ -52,7 +52,7 @@ export class Checker {
    */
   constructor(description: HostDescription, options: CheckOptions = {}) {
     const { policy = 'paranoid', vmType = 'default', process = {}, ...kvmOptions } = options;
-    const implied = impliedByVmType(description, vmType);
+    const implied = impliedByVmType(description, vmType, options.tdxModule);
     this.policy = policy;
     this.vmType = vmType;
     this.processOptions = process;

@@ -6,12 +6,15 @@ import type { BuiltInHost } from '../hosts/index.js';
 import { VM_TYPES, type VmTypeName } from '../kvm/abi.js';
 import { loadKvm } from '../kvm/load.js';
 import type { KvmModule, KvmOptions } from '../kvm/module.js';
+import type { TdxModel } from '../kvm/td.js';
 import { inputsOfCapture, msrsOfCapture, outOfRangeOfCapture } from '../linux/capture-inputs.js';
 import { machineOf } from '../linux/host.js';
 import { defaultInputs, type HostInputs } from '../linux/host-inputs.js';
 import { HostKernel } from '../linux/host-kernel.js';
 import { signature, vendorString } from '../linux/scope.js';
 import { kvmAmd } from '../svm/svm.js';
+import { resolveModel } from '../tdx/kvm-models.js';
+import { withNativeBits } from '../tdx/module.js';
 import { kvmIntel } from '../vmx/vmx.js';
 
 /** Everything that is known of a host before it boots. */
@@ -134,12 +137,17 @@ export function withInputs(
 
 /**
  * What asking for a VM type implies about host and kernel, where the user did not say: a platform that can run TDs has
- * kvm_intel.tdx=1 and a module; SEV is enabled in the firmware of a CPU that has it; CONFIG_KVM_SW_PROTECTED_VM=y.
+ * kvm_intel.tdx=1 and a module, and under a module of the future a CPU that has its features; SEV is enabled in the
+ * firmware of a CPU that has it; CONFIG_KVM_SW_PROTECTED_VM=y.
+ *
+ * @throws RangeError for a TDX module that is not known
  */
 export function impliedByVmType(
-  host: HostDescription,
+  described: HostDescription,
   type: VmTypeName,
+  tdxModule?: TdxModel,
 ): { readonly host: HostDescription; readonly options: KvmOptions } {
+  const host = type === 'tdx' ? withFutureCpu(described, tdxModule) : described;
   const { parameters, facts } = host.inputs;
   if (type === 'tdx' && host.tdxCapable && !parameters.has('kvm_intel.tdx')) {
     const change = {
@@ -159,6 +167,16 @@ export function impliedByVmType(
     };
   }
   return { host, options: {} };
+}
+
+/** The host with CPUs that have what a TDX module of the future makes configurable; for other modules as it is. */
+function withFutureCpu(host: HostDescription, tdxModule: TdxModel | undefined): HostDescription {
+  const model = resolveModel(tdxModule);
+  if (typeof model === 'string') return host;
+  const changed = new Map(host.cpus.map((rows) => [rows, withNativeBits(rows, model)]));
+  const cpus = host.cpus.map((rows) => changed.get(rows)!);
+  const names = model.features.map(({ name }) => name).join(', ');
+  return { ...host, cpus, notes: [...host.notes, `a CPU with ${names} is assumed, and a TDX module that allows it`] };
 }
 
 /** What is to be said about a kernel on which a VM of this type is to run. */

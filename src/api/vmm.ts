@@ -27,10 +27,14 @@ import {
 } from '../kvm/abi.js';
 import { entryAt, putEntry } from '../kvm/cpuid-table.js';
 import type { KvmModule } from '../kvm/module.js';
+import type { Finding } from '../kvm/paranoid/findings.js';
 import { KVM_MAX_CPUID_ENTRIES } from '../kvm/supported.js';
+import { Vm } from '../kvm/vm.js';
 import { type ErrnoName, errnoName } from '../linux/errno.js';
 import type { Process, ProcessOptions } from '../linux/process.js';
-import { MINIMAL_TD, mergeTdCpuid, type TdConfiguration } from './td.js';
+import { KvmTd } from '../tdx/kvm-vm.js';
+import type { TdxError } from '../tdx/params.js';
+import { configFindings, MINIMAL_TD, mergeTdCpuid, type TdConfiguration } from './td.js';
 
 export type Errno = ErrnoName | 'OK';
 
@@ -45,6 +49,14 @@ export interface TdxAnswer {
   readonly errno: Errno;
   /** The TDX module's status, where KVM hands it on; else 0. */
   readonly hwError: bigint;
+}
+
+/** Why KVM_TDX_INIT_VM refused a configuration, as far as its bits are to blame. */
+export interface TdRefusal {
+  /** Bits that KVM's policy refused; then the module was not asked. */
+  readonly findings: readonly Finding[];
+  /** What the TDX module said. */
+  readonly module: TdxError | null;
 }
 
 /** What KVM_TDX_CAPABILITIES answered: what a TD may be configured with. */
@@ -224,6 +236,13 @@ export class Vmm {
     for (const [position, entry] of cpuid.slice(0, KVM_MAX_CPUID_ENTRIES + 1).entries())
       putEntry(words, position, entry);
     return this.tdx(vm, KVM_TDX_INIT_VM);
+  }
+
+  /** Why the last KVM_TDX_INIT_VM on a TD was refused; `null` when it was not, or not for any bit. */
+  tdRefusal(vm: number): TdRefusal | null {
+    const file = this.process.file(vm);
+    const refusal = file instanceof Vm && file.td instanceof KvmTd ? file.td.refusal : null;
+    return refusal && { findings: configFindings(this.module, refusal.bits), module: refusal.module };
   }
 
   /** KVM_TDX_GET_CPUID on a vCPU of a TD. */

@@ -1,7 +1,7 @@
-import { REGISTERS } from '../cpuid/entry.js';
+import { REGISTERS, type Register } from '../cpuid/entry.js';
 import { type Feature, featureNamed, inOverlay, kvmClass, wordAt } from '../cpuid/features.js';
 import type { KernelLine } from '../cpuid/kernel-line.js';
-import { EAX, FUNCTION, INDEX } from '../kvm/abi.js';
+import { EAX, ENTRY2_WORDS, FUNCTION, INDEX } from '../kvm/abi.js';
 import type { KvmModule } from '../kvm/module.js';
 import type { Resolved } from '../kvm/paranoid/allowed-table.js';
 import type { Vm } from '../kvm/vm.js';
@@ -111,10 +111,13 @@ function directlyConfigurable({ leaf, subleaf }: LeafId, register: number, line:
 
 // What to tell about it -----------------------------------------------------------------------------------------------
 
-/** Bits of one register that KVM's policy refuses in a TD's configuration. */
+/** Bits of one register that KVM's policy refuses in a TD's configuration: of the module's leaf, in the VMM's entry. */
 export interface RefusedConfig extends LeafId {
-  readonly register: (typeof REGISTERS)[number];
-  /** u32 */
+  /** Position in the VMM's table. */
+  readonly entry: number;
+  readonly register: Register;
+  /** What the entry has there, and what of it is refused; u32. */
+  readonly value: number;
   readonly bits: number;
 }
 
@@ -122,6 +125,8 @@ export interface RefusedConfig extends LeafId {
 export function refusedConfig(policy: ConfigPolicy, leaf: LeafId, words: Uint32Array, at: number): RefusedConfig[] {
   return REGISTERS.flatMap((register, number) => {
     const bits = policy.refused(leaf, words, at, number);
-    return bits === 0 ? [] : [{ leaf: leaf.leaf, subleaf: leaf.subleaf, register, bits }];
+    if (bits === 0) return [];
+    const value = words[at + EAX + number]!;
+    return [{ leaf: leaf.leaf, subleaf: leaf.subleaf, entry: at / ENTRY2_WORDS, register, value, bits }];
   });
 }

@@ -115,10 +115,16 @@ export class KvmTd implements TdVm {
     }
     if (command.id === KVM_TDX_INIT_VM) {
       const result = this.init(process, command);
-      return writeHwError(process, argument, command, this.refusal?.module?.status ?? 0n, result);
+      return writeHwError(process, argument, command, this.hwError, result);
     }
     if (command.id === KVM_TDX_FINALIZE_VM) return writeHwError(process, argument, command, 0n, this.finalize());
     return -ERRNO.EINVAL;
+  }
+
+  /** What userspace is told of the module's status: nothing unless it gave an operand that is invalid. */
+  private get hwError(): bigint {
+    const error = this.refusal?.module;
+    return error && isUsersFault(error) ? error.status : 0n;
   }
 
   /**
@@ -281,10 +287,8 @@ export class KvmTd implements TdVm {
   private initModule(params: TdParams): number {
     const made = this.module.createTd(params);
     if (!made.ok) {
-      const invalid = made.error.name === 'TDX_OPERAND_INVALID';
-      // Only an invalid operand is userspace's fault, and only then is it told the status.
-      this.refusal = { bits: [], module: invalid ? made.error : null };
-      return invalid ? -ERRNO.EINVAL : -ERRNO.EIO;
+      this.refusal = { bits: [], module: made.error };
+      return isUsersFault(made.error) ? -ERRNO.EINVAL : -ERRNO.EIO;
     }
     this.td = made.value;
     this.state = 'initialized';
@@ -297,4 +301,8 @@ export class KvmTd implements TdVm {
     this.state = 'runnable';
     return 0;
   }
+}
+
+function isUsersFault({ name }: TdxError): boolean {
+  return name === 'TDX_OPERAND_INVALID';
 }

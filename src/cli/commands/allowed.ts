@@ -20,7 +20,7 @@ export function addAllowed(program: Command): void {
 
 function run(options: AllowedCliOptions): void {
   const { vmType } = options;
-  const implied = impliedByVmType(hostOf(options), vmType);
+  const implied = impliedByVmType(hostOf(options), vmType, options.module);
   const module = bootKvm(implied.host, {
     ...implied.options,
     policy: options.policy ?? 'paranoid',

@@ -43,7 +43,7 @@ export function addSupported(program: Command): void {
 function run(what: 'supported' | 'emulated', options: SupportedOptions): number {
   const { vmType } = options;
   const policy = options.policy ?? (vmType === 'tdx' ? 'denylist' : 'off');
-  const implied = impliedByVmType(hostOf(options), vmType);
+  const implied = impliedByVmType(hostOf(options), vmType, options.module);
   const module = bootKvm(implied.host, {
     ...implied.options,
     policy,

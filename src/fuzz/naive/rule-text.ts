@@ -117,8 +117,11 @@ export const RULE_TEXTS: readonly RuleText[] = [
   row(0x1e, 0, 'ebx', ['fixed raw or 0, if cap AMX_TILE', 'zero']),
   row(0x1e, 0, 'ecx edx', ['mask raw if cap AMX_TILE', 'zero']),
   row(0x1e, 1, 'eax', ['mask caps:CPUID_1E_1_EAX', 'zero', 'mask caps:CPUID_1E_1_EAX (configurable: AMX_FP8 4, AMX_TF32 6, AMX_AVX512 7, AMX_MOVRS 8)']),
-  row(0x1e, 1, 'ebx ecx edx', ['zero'], 'reserved'),
-  row(0x1e, '>=2', 'all', ['zero'], 'reserved'),
+  // A TDX module reports the leaf as a whole: what it says of sub-leaf 0 answers every other.
+  row(0x1e, 1, 'ebx', ['zero', 'zero', 'fixed raw of sub-leaf 0 or 0, if cap AMX_TILE'], 'reserved'),
+  row(0x1e, 1, 'ecx edx', ['zero'], 'reserved'),
+  row(0x1e, '>=2', 'ebx', ['zero', 'zero', 'fixed raw of sub-leaf 0 or 0, if cap AMX_TILE'], 'reserved'),
+  row(0x1e, '>=2', 'eax ecx edx', ['zero'], 'reserved'),
   row(0x20, 'any', 'all', ['zero']),
   row(0x21, 0, 'all', ['zero', 'zero', 'ignored']),
   row(0x22, 0, 'all', ['zero'], 'reserved'),

@@ -79,7 +79,7 @@ type Body =
   | { kind: 'ignored' }
   | { kind: 'zero' }
   | { kind: 'terms'; terms: Term[] }
-  | { kind: 'fixed'; value: number | 'raw'; orZero: boolean };
+  | { kind: 'fixed'; value: number | 'raw' | 'raw of sub-leaf 0'; orZero: boolean };
 
 type Gate = { kind: 'cap'; name: string } | { kind: 'centaurHost' } | null;
 
@@ -108,9 +108,10 @@ export function parseRule(text: string): Rule {
 function parseBody(text: string): Body {
   if (text === 'ignored') return { kind: 'ignored' };
   if (text === 'zero') return { kind: 'zero' };
-  const fixed = /^fixed (raw|0x[0-9a-f]+|\d+)( or 0)?$/.exec(text);
+  const fixed = /^fixed (raw(?: of sub-leaf 0)?|0x[0-9a-f]+|\d+)( or 0)?$/.exec(text);
   if (fixed !== null) {
-    const value = fixed[1] === 'raw' ? 'raw' : Number(fixed[1]) >>> 0;
+    const named = fixed[1] === 'raw' || fixed[1] === 'raw of sub-leaf 0' ? fixed[1] : null;
+    const value = named ?? Number(fixed[1]) >>> 0;
     return { kind: 'fixed', value, orZero: fixed[2] !== undefined };
   }
   if (text.startsWith('fields: ')) {
@@ -341,7 +342,9 @@ export function resolveRule(rule: Rule, context: RuleContext): Check {
   if (body.kind === 'zero' || !gateOpen(rule.gate, context)) return ZERO_CHECK;
   if (body.kind === 'ignored') return body;
   if (body.kind === 'fixed') {
-    return { kind: 'fixed', value: body.value === 'raw' ? rawRegister(context) : body.value, orZero: body.orZero };
+    const where = body.value === 'raw of sub-leaf 0' ? { ...context, index: 0 } : context;
+    const value = typeof body.value === 'string' ? rawRegister(where) : body.value;
+    return { kind: 'fixed', value, orZero: body.orZero };
   }
   let allowed = 0;
   const fields: Extract<Check, { kind: 'bits' }>['fields'] = [];

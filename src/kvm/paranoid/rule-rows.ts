@@ -83,6 +83,13 @@ const RUNTIME_7_ECX = 'cap(PKU) ? bits(OSPKE) : 0';
 /** PV features that belong to userspace. */
 const USER_PV = 'user_bits(KVM_FEATURES)';
 
+/**
+ * A TDX module knows leaf 1EH only as a whole: KVM_TDX_GET_CPUID reports it without KVM_CPUID_FLAG_SIGNIFCANT_INDEX, and
+ * the entry answers every sub-leaf. With EBX of sub-leaf 0 refused in the others, no TD on a CPU with AMX could be given
+ * the table that it came with.
+ */
+const TMUL_WHOLE = when('cap(AMX_TILE)', fixedOrZero('leaf(0x1e, 0, "ebx")'));
+
 // biome-ignore format: one row per fact
 export const RULE_ROWS: readonly RuleRow[] = [
   row(0x0, 0, 'all', ignored, 'maximum leaf and vendor string, userspace-owned', 'P'),
@@ -173,8 +180,9 @@ export const RULE_ROWS: readonly RuleRow[] = [
   row(0x1e, 0, 'ebx', when('cap(AMX_TILE)', fixedOrZero('raw')), 'TMUL maxima are hardware', 'P', { svm: zero }),
   row(0x1e, 0, 'ecx edx', when('cap(AMX_TILE)', mask('raw')), 'reported raw (0 on known parts)', 'P', { svm: zero }),
   row(0x1e, 1, 'eax', word('CPUID_1E_1_EAX'), 'feature word; unknown bits rejected', 'S2(TDX)/P', { svm: zero }),
-  row(0x1e, 1, 'ebx ecx edx', zero, 'reserved or unsupported', 'P'),
-  row(0x1e, [2, LAST], 'all', zero, 'reserved or unsupported', 'P'),
+  row(0x1e, [1, LAST], 'ebx', zero, 'reserved or unsupported', 'P', { tdx: TMUL_WHOLE }),
+  row(0x1e, 1, 'ecx edx', zero, 'reserved or unsupported', 'P'),
+  row(0x1e, [2, LAST], 'eax ecx edx', zero, 'reserved or unsupported', 'P'),
   row(0x20, 'any', 'all', zero, 'HRESET', 'P'),
   row(0x21, 0, 'eax', zero, 'TDX guest identification: provided by the module', 'P', { tdx: ignored }),
   row(0x21, 0, 'ebx ecx edx', zero, 'module string "IntelTDX    "', 'P', { tdx: ignored }),
