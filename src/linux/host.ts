@@ -8,16 +8,22 @@ export function machineOf(
   cpus: readonly (readonly CpuidRow[])[],
   options: { readonly outOfRange?: OutOfRange | undefined; readonly msrs?: ReadonlyMap<number, bigint> } = {},
 ): Machine {
-  const silicon = new Map<readonly CpuidRow[], RawCpuid>();
-  const made = cpus.map((rows, id) => {
-    let cpuid = silicon.get(rows);
-    if (!cpuid) {
-      cpuid = new RawCpuid(rows, options.outOfRange ?? defaultOutOfRange(rows));
-      silicon.set(rows, cpuid);
-    }
-    return new Cpu(id, cpuid, options.msrs ?? new Map());
-  });
+  const made = cpus.map(
+    (rows, id) =>
+      new Cpu(id, siliconOf(rows, options.outOfRange ?? defaultOutOfRange(rows)), options.msrs ?? new Map()),
+  );
   return new Machine(made);
+}
+
+/** The CPUID of rows that nobody changes: made once, so that whatever is derived from it is, too. */
+const known = new WeakMap<readonly CpuidRow[], Map<OutOfRange, RawCpuid>>();
+
+function siliconOf(rows: readonly CpuidRow[], outOfRange: OutOfRange): RawCpuid {
+  const byRule = known.get(rows) ?? new Map<OutOfRange, RawCpuid>();
+  known.set(rows, byRule);
+  const cpuid = byRule.get(outOfRange) ?? new RawCpuid(rows, outOfRange);
+  byRule.set(outOfRange, cpuid);
+  return cpuid;
 }
 
 /** Intel answers with the highest basic leaf above its maxima, AMD and its relatives with zeros. */
