@@ -39,7 +39,8 @@ const OFF: ConfigPolicy = { clear: () => undefined, refused: () => 0 };
 
 // The deny list -------------------------------------------------------------------------------------------------------
 
-const DENIED: readonly Feature[] = ['HLE', 'RTM', 'WAITPKG'].map(featureNamed);
+/** What the deny list names. */
+export const DENIED: readonly Feature[] = ['HLE', 'RTM', 'WAITPKG'].map(featureNamed);
 
 /**
  * Linux 6.16 to 7.3: `has_tsx()`, `has_waitpkg()`. Three bits, open-coded. The test asks which leaf the *entry* names,
