@@ -269,7 +269,7 @@ describe('VMLOAD and VMSAVE', () => {
           expected.set(bytes.subarray(from, to), from);
         expect(rig.memory.dump(AT.hostArea + 0x400, 0x300)).toEqual(expected);
       }),
-      { numRuns: runs(200) },
+      runs(200),
     );
   });
 
