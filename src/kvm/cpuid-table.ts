@@ -1,10 +1,14 @@
 import { type CpuidEntry2, KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../cpuid/entry.js';
 import { EAX, EBX, ECX, EDX, ENTRY_SIZE, ENTRY2_SIZE, ENTRY2_WORDS, FLAGS, FUNCTION, INDEX, PADDING } from './abi.js';
-import { hasSlot, SLOT_COUNT, slotOf } from './paranoid/rule-arrays.js';
+import { hasSlot, NO_SLOT, SLOT_COUNT, slotOf } from './paranoid/rule-arrays.js';
 import { KVM_MAX_CPUID_ENTRIES } from './supported.js';
 
 /** For lookups that take any sub-leaf (`KVM_CPUID_INDEX_NOT_SIGNIFICANT`). */
 export const ANY_INDEX = -1;
+
+// V8 compiles the constants of a module into its code, but reads imported ones from memory: hence these copies.
+const entrySize = ENTRY2_WORDS;
+const noSlot = NO_SLOT;
 
 /** The kernel's copy of a vCPU's CPUID table: `cpuid_entries` and `cpuid_nent`, in the layout that userspace wrote. */
 export class CpuidTable {
@@ -57,9 +61,10 @@ export class CpuidTable {
   private makeIndex(): void {
     const { words, firstEntries } = this;
     firstEntries.fill(-1);
-    for (let at = (this.entryCount - 1) * ENTRY2_WORDS; at >= 0; at -= ENTRY2_WORDS) {
-      const fn = words[at + FUNCTION]!;
-      if (hasSlot(fn)) firstEntries[slotOf(fn)] = at;
+    for (let at = this.entryCount * entrySize; at > 0; ) {
+      at -= entrySize;
+      const fn = words[at]! | 0;
+      if ((fn & noSlot) === 0) firstEntries[((fn << 24) + fn) >>> 24] = at;
     }
     this.isIndexed = true;
   }

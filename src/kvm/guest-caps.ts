@@ -6,7 +6,7 @@ import { dialectOf, type OverlayCaps } from './caps.js';
 import { ANY_INDEX, type CpuidTable } from './cpuid-table.js';
 import { cr4ReservedBits } from './cr4.js';
 import { COMMON_GUEST_ROWS } from './guest-cap-rows.js';
-import { kvmSignatureBase } from './pv.js';
+import { isKvmSignature, KVM_CPUID_SIGNATURE, kvmSignatureBase } from './pv.js';
 import { guestSupportedXcr0, guestSupportedXss } from './runtime.js';
 import type { KvmScope } from './scope.js';
 import { emulatedCpuid } from './supported.js';
@@ -93,25 +93,15 @@ export class GuestCaps {
 /** Whether the word stands for a register that a CPU answers (`reverse_cpuid[]`). */
 const HARDWARE_WORDS = WORDS.filter((word) => word?.kind === 'kernel' || word?.kind === 'kvm_only') as Word[];
 
-/** Their leaves, each with the words in it. */
-const HARDWARE_LEAVES = leavesOf(HARDWARE_WORDS);
-
-interface Leaf {
-  readonly function: number;
-  readonly index: number;
-  readonly words: Word[];
-}
-
-function leavesOf(words: readonly Word[]): readonly Leaf[] {
-  const leaves = new Map<string, Leaf>();
-  for (const word of words) {
-    const key = `${word.function} ${word.index}`;
-    const leaf = leaves.get(key) ?? { function: word.function, index: word.index, words: [] };
-    leaf.words.push(word);
-    leaves.set(key, leaf);
-  }
-  return [...leaves.values()];
-}
+/** The same by leaf: words of one leaf follow one another. Four numbers each: function, index, register, id. */
+const PLAN = Uint32Array.from(
+  HARDWARE_WORDS.toSorted((a, b) => a.function - b.function || a.index - b.index).flatMap((word) => [
+    word.function,
+    word.index,
+    EAX + word.registerIndex,
+    word.id,
+  ]),
+);
 
 /** What of a table decides: the registers of the hardware words by their ids, behind them these. */
 const INPUT = {
@@ -126,9 +116,13 @@ const INPUT_COUNT = WORD_COUNT + 5;
 const scratch = new Uint32Array(INPUT_COUNT);
 
 function readInputs(table: CpuidTable, caps: OverlayCaps, out: Uint32Array): void {
-  for (const leaf of HARDWARE_LEAVES) {
-    const at = table.find(leaf.function, leaf.index);
-    for (const { id, registerIndex } of leaf.words) out[id] = at < 0 ? 0 : table.words[at + EAX + registerIndex]!;
+  const { words } = table;
+  let at = -1;
+  for (let i = 0; i < PLAN.length; i += 4) {
+    const fn = PLAN[i]!;
+    const index = PLAN[i + 1]!;
+    if (i === 0 || fn !== PLAN[i - 4] || index !== PLAN[i - 3]) at = table.find(fn, index);
+    out[PLAN[i + 3]!] = at < 0 ? 0 : words[at + PLAN[i + 2]!]!;
   }
   out[INPUT.xcr0] = guestSupportedXcr0(table, caps);
   out[INPUT.xss] = guestSupportedXss(table, caps);
@@ -160,8 +154,14 @@ function reservedAbove(bits: number): bigint {
   return bits > 63 ? 0n : (1n << 64n) - (1n << BigInt(bits));
 }
 
+/** {@link kvmSignatureBase}, which is nearly always where it is by default. */
+function signatureBaseOf(table: CpuidTable): number {
+  const at = table.find(KVM_CPUID_SIGNATURE, ANY_INDEX);
+  return at >= 0 && isKvmSignature(table.words, at) ? KVM_CPUID_SIGNATURE : kvmSignatureBase(table.words, table.count);
+}
+
 function pvFeatures(table: CpuidTable): number {
-  const base = kvmSignatureBase(table.words, table.count);
+  const base = signatureBaseOf(table);
   const at = base === 0 ? -1 : table.find((base | 0x4000_0001) >>> 0, ANY_INDEX);
   return at < 0 ? 0 : table.words[at + EAX]!;
 }

@@ -20,14 +20,20 @@ export function kvmSignatureBase(words: Uint32Array, count: number): number {
   let lowest = 0;
   const end = count * ENTRY2_WORDS;
   for (let at = 0; at < end; at += ENTRY2_WORDS) {
-    if (words[at + EBX] !== KVM_SIGNATURE.ebx || !isBase(words[at + FUNCTION]!)) continue;
-    if (words[at + ECX] !== KVM_SIGNATURE.ecx || words[at + EDX] !== KVM_SIGNATURE.edx) continue;
+    if (!isKvmSignature(words, at)) continue;
     const base = words[at + FUNCTION]!;
+    if (base < KVM_CPUID_SIGNATURE || base > LAST_BASE || base % BASE_STEP !== 0) continue;
     // Of several entries the first counts, whatever it carries.
     if ((lowest === 0 || base < lowest) && findEntry(words, count, base, ANY_INDEX) === at) lowest = base;
   }
   return lowest;
 }
 
-const isBase = (fn: number): boolean =>
-  fn >= KVM_CPUID_SIGNATURE && fn <= LAST_BASE && (fn - KVM_CPUID_SIGNATURE) % BASE_STEP === 0;
+/** Whether the entry at word `at` carries KVM's signature. */
+export function isKvmSignature(words: Uint32Array, at: number): boolean {
+  return (
+    words[at + EBX] === KVM_SIGNATURE.ebx &&
+    words[at + ECX] === KVM_SIGNATURE.ecx &&
+    words[at + EDX] === KVM_SIGNATURE.edx
+  );
+}
