@@ -6,6 +6,7 @@ import { registersOf } from './cpuid-values.js';
 import {
   accepted,
   attributeMask,
+  type BitsInRegister,
   invalidOperand,
   NO_VALUES,
   type Result,
@@ -59,16 +60,21 @@ function applyConfig(rule: LeafRule, params: TdParams, values: Registers): TdxEr
   if (rule.configIndex === null) return null;
   const wanted = registersOf(params.cpuidConfig[rule.configIndex] ?? NO_VALUES);
   const { config, allow } = rule;
-  const excess = wanted.map((bits, at) => bits & ~(config[at]! | allow[at]!));
-  if (excess.some((bits) => bits !== 0)) {
-    const bits = REGISTERS.map((register, at) => ({ register, mask: excess[at]! }));
-    return invalidConfig('not-configurable', rule, { bits: bits.filter(({ mask }) => mask !== 0) });
-  }
+  const isExcessive = wanted.some((bits, at) => (bits & ~(config[at]! | allow[at]!)) !== 0);
+  if (isExcessive) return invalidConfig('not-configurable', rule, { bits: excess(rule, wanted) });
   for (let at = 0; at < 4; at++) {
     const direct = (values[at]! & ~config[at]!) | (wanted[at]! & config[at]!);
     values[at] = direct & (wanted[at]! | ~allow[at]!);
   }
   return null;
+}
+
+/** The bits that are not configurable. */
+function excess({ config, allow }: LeafRule, wanted: Registers): readonly BitsInRegister[] {
+  return REGISTERS.map((register, at) => ({
+    register,
+    mask: (wanted[at]! & ~(config[at]! | allow[at]!)) >>> 0,
+  })).filter(({ mask }) => mask !== 0);
 }
 
 function invalidConfig(
@@ -87,14 +93,14 @@ function fixUp(rule: LeafRule, context: Context, values: Registers): TdxError | 
     for (let at = 0; at < 4; at++) values[at]! &= ~masks[at]!;
   }
   if (rule.onlyWith !== null && !hasFeature(context, rule.onlyWith)) values.fill(0);
-  return FIX_UPS[`${rule.leaf.toString(16)}.${rule.subleaf ?? 0}`]?.(values, context, rule) ?? null;
+  return FIX_UPS[rule.name]?.(values, context, rule) ?? null;
 }
 
 type FixUp = (values: Registers, context: Context, rule: LeafRule) => TdxError | null | undefined;
 
-/** What is calculated, by leaf and sub-leaf. Registers: 0 EAX to 3 EDX. */
+/** What is calculated, by the leaf's name in the table. Registers: 0 EAX to 3 EDX. */
 const FIX_UPS: Readonly<Record<string, FixUp>> = {
-  '1.0': configureModel,
+  1: configureModel,
   '7.0': configureTsx,
   'd.0': (values, { native, params }) => {
     values[2] = native.layout.size(Number(params.xfam & XFAM_USER), false);
@@ -104,16 +110,16 @@ const FIX_UPS: Readonly<Record<string, FixUp>> = {
     if ((native.xfdComponents & params.xfam) === 0n) values[0]! &= ~XFD;
     return null;
   },
-  '15.0': (values, { params }) => {
+  15: (values, { params }) => {
     values[1] = params.tscFrequency;
     return null;
   },
   // Key locker is in no module yet.
-  '19.0': (values) => {
+  19: (values) => {
     values.fill(0);
     return null;
   },
-  '80000008.0': (values, context) => {
+  80000008: (values, context) => {
     const linear = hasFeature(context, 'LA57') ? 57 : 48;
     values[0] = (values[0]! & ~0xff00) | (linear << 8);
     return null;

@@ -24,6 +24,8 @@ export interface Gate {
 
 /** The rule of one leaf, compiled: a mask per register for every clause of `rows/cpuid-rows.ts`. */
 export interface LeafRule extends LeafId {
+  /** As in the table: `7.0`, `d.18`, `80000008`. */
+  readonly name: string;
   readonly faults: boolean;
   /** Position in CPUID_CONFIG, or `null`. */
   readonly configIndex: number | null;
@@ -50,10 +52,14 @@ export class LeafRules {
   /** Those with a configuration slot, by its index. */
   readonly configurable: readonly LeafRule[];
   private readonly byLeaf = new Map<string, LeafRule>();
+  private readonly positions = new Map<LeafRule, number>();
 
   constructor(rules: readonly LeafRule[]) {
     this.rules = rules;
-    for (const rule of rules) this.byLeaf.set(leafKey(rule.leaf, rule.subleaf), rule);
+    for (const [at, rule] of rules.entries()) {
+      this.byLeaf.set(leafKey(rule.leaf, rule.subleaf), rule);
+      this.positions.set(rule, at);
+    }
     this.configurable = rules
       .filter(({ configIndex }) => configIndex !== null)
       .sort((one, other) => one.configIndex! - other.configIndex!);
@@ -71,7 +77,7 @@ export class LeafRules {
 
   /** The position of a rule in `rules`. */
   indexOf(rule: LeafRule): number {
-    return this.rules.indexOf(rule);
+    return this.positions.get(rule) ?? -1;
   }
 }
 
@@ -215,6 +221,7 @@ function finish(draft: Draft, slot: number): LeafRule {
   const { id, faults, only } = draft;
   return {
     ...id,
+    name: leafName(id),
     faults,
     configIndex: slot < 0 ? null : slot,
     zero: masks('zero'),
@@ -248,6 +255,11 @@ export function conditionOf(text: string): Pick<Gate, 'of' | 'bits'> {
   const [of = '', list = ''] = text.split(' ');
   if (of !== 'xfam' && of !== 'attributes') throw new Error(`${text} is no condition`);
   return { of, bits: list.split(',').reduce((bits, bit) => bits | (1n << BigInt(bit)), 0n) };
+}
+
+/** `7.0`, `d.18`, `80000008`. */
+function leafName({ leaf, subleaf }: LeafId): string {
+  return subleaf === null ? leaf.toString(16) : `${leaf.toString(16)}.${subleaf}`;
 }
 
 function emptyRegister(): DraftRegister {

@@ -48,8 +48,7 @@ export function executeCpuid(
   const rule = rules.find(leaf, ecx);
   if (!rule || rule.faults) return '#VE';
   const values = stored[rules.indexOf(rule)]!.slice();
-  const live = LIVE[`${leaf.toString(16)}.${rule.subleaf ?? 0}`];
-  live?.(values, guest, layout);
+  LIVE[rule.name]?.(values, guest, layout);
   return valuesOf(values);
 }
 
@@ -59,9 +58,9 @@ const OSXSAVE = featureNamed('OSXSAVE');
 const OSPKE = featureNamed('OSPKE');
 const SYSCALL = featureNamed('SYSCALL');
 
-/** What is computed when CPUID is executed, by leaf and sub-leaf: the `live` bits of the rules, and TSX. */
+/** What is computed when CPUID is executed, by the leaf's name: the `live` bits of the rules, and TSX. */
 const LIVE: Readonly<Record<string, Live>> = {
-  '1.0': (values, { vcpuIndex, cr4 }) => {
+  1: (values, { vcpuIndex, cr4 }) => {
     values[1]! |= vcpuIndex << 24;
     if (cr4.osxsave) values[2]! |= OSXSAVE.mask;
   },
@@ -75,7 +74,7 @@ const LIVE: Readonly<Record<string, Live>> = {
   'd.1': (values, { xcr0, xss }, layout) => {
     values[1] = layout.size(Number((xcr0 | xss) & 0xffff_ffffn), true);
   },
-  '80000001.0': (values, { longMode }) => {
+  80000001: (values, { longMode }) => {
     if (longMode) values[3]! |= SYSCALL.mask;
   },
 };

@@ -1,4 +1,3 @@
-import { REGISTERS } from '../cpuid/entry.js';
 import type { Registers } from './cpuid-rules.js';
 import type { CpuidValues } from './params.js';
 
@@ -10,5 +9,10 @@ export function valuesOf(registers: Registers): CpuidValues {
 
 /** An object as registers. */
 export function registersOf(values: CpuidValues): Registers {
-  return Uint32Array.from(REGISTERS, (register) => values[register]);
+  const registers = new Uint32Array(4);
+  registers[0] = values.eax;
+  registers[1] = values.ebx;
+  registers[2] = values.ecx;
+  registers[3] = values.edx;
+  return registers;
 }

@@ -99,37 +99,29 @@ function meets(condition: string, facts: ExitFacts): boolean {
 
 /** The rows that hold in a TD, in the order of the table; a state appears once. */
 export function exitRowsOf(facts: ExitFacts): readonly ExitRow[] {
-  return EXIT_ROWS.filter(
-    ({ condition, since, until }) => isVersionIn(facts.version, since, until) && meets(condition, facts),
-  ).flatMap((row) => expand(row, facts));
-}
-
-/** A row that stands for several states, one by one. */
-function expand(row: ExitTableRow, facts: ExitFacts): readonly ExitRow[] {
-  const { entry, entryValue = null, kind, bits = null, condition, source, note = '' } = row;
-  return Array.from({ length: row.count ?? 1 }, (_, n) => {
-    const state = row.state.replaceAll('{n}', String(n));
-    const msr = msrs.get(state);
-    return {
-      state,
-      msr: row.msr === undefined ? (msr?.index ?? null) : row.msr + n,
-      entry,
-      entryValue,
-      initial: row.initial ?? (typeof msr?.reset === 'bigint' ? msr.reset : 0n),
-      kind,
-      value: kind === 'init' ? initValue(row, facts) : null,
-      bits,
-      synthesized: row.synthesized ?? 'host',
-      condition,
-      source,
-      note,
-    };
+  return TABLE.filter(
+    ({ row: { condition, since, until } }) => isVersionIn(facts.version, since, until) && meets(condition, facts),
+  ).flatMap(({ row, states }) => {
+    const { value } = row;
+    if (value !== 'XFAM user' && value !== 'XFAM supervisor') return states;
+    const mask = value === 'XFAM user' ? XFAM_USER : XFAM_SUPERVISOR;
+    return states.map((state) => ({ ...state, value: facts.xfam & mask }));
   });
 }
 
 const msrs = new Map(MSR_ROWS.map((row) => [row.name, row]));
 
-function initValue({ value = 0n }: ExitTableRow, { xfam }: ExitFacts): bigint | null {
-  if (value === 'XFAM user') return xfam & XFAM_USER;
-  return value === 'XFAM supervisor' ? xfam & XFAM_SUPERVISOR : value;
+/** The table, with the rows that stand for several states expanded. */
+const TABLE = EXIT_ROWS.map((row) => ({ row, states: expand(row) }));
+
+function expand(row: ExitTableRow): readonly ExitRow[] {
+  const { entry, entryValue = null, kind, bits = null, condition, source, note = '', synthesized = 'host' } = row;
+  const value = typeof row.value === 'string' || kind !== 'init' ? null : row.value === undefined ? 0n : row.value;
+  return Array.from({ length: row.count ?? 1 }, (_, n) => {
+    const state = row.state.replaceAll('{n}', String(n));
+    const found = msrs.get(state);
+    const msr = row.msr === undefined ? (found?.index ?? null) : row.msr + n;
+    const initial = row.initial ?? (typeof found?.reset === 'bigint' ? found.reset : 0n);
+    return { state, msr, entry, entryValue, initial, kind, value, bits, synthesized, condition, source, note };
+  });
 }

@@ -1,6 +1,6 @@
 import { REGISTERS, type Register } from '../cpuid/entry.js';
-import { bitsOf, conditionOf, type LeafRules, leavesOf, type Registers } from './cpuid-rules.js';
-import type { TdParams } from './params.js';
+import { bitsOf, conditionOf, type Gate, type LeafRules, leavesOf, type Registers } from './cpuid-rules.js';
+import type { LeafId, TdParams } from './params.js';
 
 /**
  * What the module latches at TDH.MNG.INIT: a bit of the final CPUID, or all of some bits of XFAM or ATTRIBUTES. MSR
@@ -33,27 +33,35 @@ export const FLAG_NAMES = Object.keys(FLAG_ROWS) as readonly FlagName[];
 
 export type TdFlags = Readonly<Record<FlagName, boolean>>;
 
-/** The flags of a TD with these final registers, one per rule. */
-export function latchFlags(rules: LeafRules, finished: readonly Registers[], params: TdParams): TdFlags {
-  const entries = FLAG_NAMES.map((flag) => [flag, holds(FLAG_ROWS[flag], rules, finished, params)] as const);
-  return Object.fromEntries(entries) as TdFlags;
+/** A row, compiled. */
+type Source = Pick<Gate, 'of' | 'bits'> | { readonly id: LeafId; readonly register: Register; readonly mask: number };
+
+const sources: ReadonlyMap<FlagName, Source> = new Map(FLAG_NAMES.map((flag) => [flag, sourceOf(FLAG_ROWS[flag])]));
+
+function sourceOf(text: string): Source {
+  const [where = '', register = '', name = ''] = text.split(' ');
+  if (where === 'xfam' || where === 'attributes') return conditionOf(text);
+  const id = leavesOf(where)[0]!;
+  return { id, register: register as Register, mask: bitsOf(id, register as Register, name) };
 }
 
-function holds(source: string, rules: LeafRules, finished: readonly Registers[], params: TdParams): boolean {
-  const [where = '', register = '', name = ''] = source.split(' ');
-  if (where === 'xfam' || where === 'attributes') {
-    const { of, bits } = conditionOf(source);
-    return (params[of] & bits) === bits;
+/** The flags of a TD with these final registers, one per rule. */
+export function latchFlags(rules: LeafRules, finished: readonly Registers[], params: TdParams): TdFlags {
+  const flags: Partial<Record<FlagName, boolean>> = {};
+  for (const [flag, source] of sources) {
+    flags[flag] =
+      'of' in source
+        ? (params[source.of] & source.bits) === source.bits
+        : hasBits(rules, finished, source.id, source.register, source.mask);
   }
-  const [id] = leavesOf(where);
-  return id !== undefined && hasBits(rules, finished, id, register as Register, bitsOf(id, register as Register, name));
+  return flags as TdFlags;
 }
 
 /** Whether the final registers of a leaf have all bits of the mask. */
 export function hasBits(
   rules: LeafRules,
   finished: readonly Registers[],
-  { leaf, subleaf }: { readonly leaf: number; readonly subleaf: number | null },
+  { leaf, subleaf }: LeafId,
   register: Register,
   mask: number,
 ): boolean {

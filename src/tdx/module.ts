@@ -52,7 +52,7 @@ export class TdxModule {
   readonly rules: LeafRules;
   readonly native: NativeCpuid;
   readonly hasTsxCtrl: boolean;
-  /** CR4 bits of the CPU. */
+  /** CR4 bits of the CPU, what IA32_VMX_CR4_FIXED1 says. */
   readonly nativeCr4: bigint;
 
   private constructor(
@@ -111,12 +111,12 @@ export class Td {
   readonly flags: TdFlags;
   /** The future module's features that this TD has. */
   readonly futureFeatures: readonly FutureFeature[];
-  /** Metadata CPUID_VALUES, in the order of the module's table; leaves that raise #VE are absent. */
-  readonly cpuidValues: readonly StoredLeaf[];
   /** CR4 bits that the guest may set. */
   readonly cr4Allowed: bigint;
 
   private readonly finished: readonly Registers[];
+  private rows: readonly ExitRow[] | undefined;
+  private values: readonly StoredLeaf[] | undefined;
 
   constructor(module: TdxModule, params: TdParams, finished: readonly Registers[]) {
     const { rules, future } = module;
@@ -127,15 +127,23 @@ export class Td {
     this.futureFeatures = (future?.features ?? []).filter((feature) =>
       hasBits(rules, finished, feature, feature.register, (1 << feature.bit) >>> 0),
     );
-    this.cpuidValues = rules.rules.flatMap(({ leaf, subleaf, faults }, at) =>
-      faults ? [] : [{ leaf, subleaf, ...valuesOf(finished[at]!) }],
-    );
     this.cr4Allowed = this.allowedCr4();
+  }
+
+  /** Metadata CPUID_VALUES, in the order of the module's table; leaves that raise #VE are absent. */
+  get cpuidValues(): readonly StoredLeaf[] {
+    this.values ??= this.module.rules.rules.flatMap(({ leaf, subleaf, faults }, at) =>
+      faults ? [] : [{ leaf, subleaf, ...valuesOf(this.finished[at]!) }],
+    );
+    return this.values;
   }
 
   /** TDH.MNG.RD of CPUID_VALUES; `undefined` when the TD has no such field. */
   stored(leaf: number, subleaf: number | null): StoredLeaf | undefined {
-    return this.cpuidValues.find((item) => item.leaf === leaf && item.subleaf === subleaf);
+    const { rules } = this.module;
+    const rule = rules.exactly(leaf >>> 0, subleaf);
+    if (!rule || rule.faults) return undefined;
+    return { leaf: rule.leaf, subleaf, ...valuesOf(this.finished[rules.indexOf(rule)]!) };
   }
 
   /** CPUID executed in the TD: the registers, or #VE, which lets the guest ask KVM. */
@@ -155,6 +163,11 @@ export class Td {
 
   /** What TD entry and exit do to the host's state, in the order of the table. A state appears once. */
   exitRows(): readonly ExitRow[] {
+    this.rows ??= this.findExitRows();
+    return this.rows;
+  }
+
+  private findExitRows(): readonly ExitRow[] {
     const { version, hasTsxCtrl, native } = this.module;
     const { tsx: hasTsx, model } = native;
     const { flags, params } = this;
