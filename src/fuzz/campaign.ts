@@ -50,6 +50,11 @@ export class Campaign {
     return this.covered.places;
   }
 
+  /** Adds what an earlier part of the campaign has covered. */
+  addCoverage(covered: ReadonlyMap<number, CoverageArrays>): void {
+    this.covered.add(covered);
+  }
+
   /** Ends the campaign after the blocks at hand: what was done then has no gaps. */
   stop(): void {
     Atomics.store(this.control, CONTROL.stop, 1);

@@ -11,6 +11,7 @@ import { Bench } from './shrink.js';
 /** A counterexample to a law, as small as it gets. Plain data. */
 export interface FuzzFinding {
   readonly property: string;
+  /** As it was asked for: a built-in name or a file. */
   readonly host: string;
   readonly vm_type: string;
   readonly kernel: string;
@@ -26,6 +27,15 @@ export interface FuzzFinding {
   readonly entries: readonly string[];
   /** The command that does this case again. */
   readonly replay: string;
+  /** What was asked for about kernel and process. */
+  readonly kernel_options: Readonly<Record<string, unknown>>;
+}
+
+/** How the campaign was asked for, so that a finding can say how to ask again. */
+export interface Command {
+  /** The options that choose a place. */
+  place(spec: PlaceSpec): string;
+  readonly kernelOptions: Readonly<Record<string, unknown>>;
 }
 
 /** The cell of a case that breaks the law only behind those before it. */
@@ -35,15 +45,14 @@ const ONLY_IN_SEQUENCE = 'only after earlier cases';
 export class Harvest {
   readonly findings: FuzzFinding[] = [];
   private readonly plan: Plan;
-  private readonly describe: (spec: PlaceSpec) => string;
+  private readonly command: Command;
   private readonly places = new Map<number, Place>();
   private readonly benches = new Map<string, Bench>();
   private readonly known = new Set<string>();
 
-  /** @param describe the options that choose a place on the command line */
-  constructor(plan: Plan, describe: (spec: PlaceSpec) => string) {
+  constructor(plan: Plan, command: Command) {
     this.plan = plan;
-    this.describe = describe;
+    this.command = command;
   }
 
   /** Takes a hit; returns the finding, or `null` when it is known already. */
@@ -72,7 +81,7 @@ export class Harvest {
     const { seed } = this.plan;
     return {
       property: hit.law,
-      host: spec.host.name,
+      host: spec.given,
       vm_type: spec.vmType,
       kernel: spec.host.inputs.kernel,
       policy: module.policy,
@@ -82,7 +91,8 @@ export class Harvest {
       chance: chance >>> 0,
       cell,
       entries: entries.map(formatEntry),
-      replay: `kvm-cpuid fuzz --property ${hit.law} ${this.describe(spec)} --seed ${seed} --first ${hit.number} --runs 1`,
+      replay: `kvm-cpuid fuzz --property ${hit.law} ${this.command.place(spec)} --seed ${seed} --first ${hit.number} --runs 1`,
+      kernel_options: this.command.kernelOptions,
     };
   }
 

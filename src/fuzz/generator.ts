@@ -20,6 +20,8 @@ const HYPERVISOR_FUNCTIONS = [0, 1, 2, 3, 0x10, 0xff, 0x100, 0x101, 0x200, 0xff0
 const ODD_FUNCTIONS = [0x3f, 0x40, 0x1234, 0x3fff_ffff, 0x4fff_ffff, 0x5000_0000, 0x7fff_ffff, 0x8000_003f]
   .concat([0x8000_0040, 0x8086_0000, 0x8fff_ffff, 0x9000_0000, 0xbfff_ffff, 0xc000_0000, 0xc000_0001, 0xc000_0004])
   .concat([0xc000_0005, 0xffff_ffff]);
+/** Sub-leaves from here on are alike to KVM. */
+const LAST_INDEX = 66;
 const INDICES = [0, 0, 0, 1, 1, 2, 3, 4, 5, 9, 17, 18, 19, 31, 62, 63, 64, 255, 0x8000_0000, 0xffff_ffff];
 /** Functions from here to the end of their range are alike to KVM. */
 const FIRST_UNKNOWN = 0x2a;
@@ -215,7 +217,7 @@ export class TableGenerator {
   }
 
   private index(draw: number): number {
-    return this.indices[scaled(draw, INDICES.length)]!;
+    return (draw & 3) === 0 ? scaled(draw, LAST_INDEX) : this.indices[scaled(draw, INDICES.length)]!;
   }
 
   private function(draw: number): number {

@@ -4,7 +4,7 @@ import { Dealer, type Plan } from '../../fuzz/plan.js';
 import { builtInHosts, IoctlFailed, KvmNotLoaded, VM_TYPES, type VmTypeName } from '../../index.js';
 import type { RuleLines } from '../../kvm/paranoid/rule-lines.js';
 import { UsageError } from '../failure.js';
-import { hostOf } from '../options.js';
+import { hostOf, type KernelCliOptions } from '../options.js';
 import type { FuzzCliOptions } from './fuzz.js';
 
 const DEFAULT_RUNS = 1_000_000;
@@ -93,6 +93,18 @@ const kvmOptions = ({ policy = 'paranoid', reserved, defect, placement }: FuzzCl
   defects: defect,
   placement,
 });
+
+/** The options about kernel and process that were given, for the file of a finding. */
+export function kernelOptions(options: FuzzCliOptions): Partial<KernelCliOptions> {
+  const { policy, kernel, param, cmdline, hostFile, cpu, reserved, placement, defect } = options;
+  return {
+    ...{ param, cpu, reserved, placement, defect },
+    ...(policy !== undefined && { policy }),
+    ...(kernel !== undefined && { kernel }),
+    ...(cmdline !== undefined && { cmdline }),
+    ...(hostFile !== undefined && { hostFile }),
+  };
+}
 
 /** The options that lead to a place, as a user would write them. */
 export function placeOptions({ given, vmType, amx }: PlaceSpec, options: FuzzCliOptions): string {

@@ -1,27 +1,81 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { Campaign, type Outcome } from '../../fuzz/campaign.js';
+import { type CampaignState, Corpus, fingerprint, readFinding } from '../../fuzz/corpus.js';
 import { type CoverageRow, coverageRows, summarize } from '../../fuzz/coverage.js';
 import { type FuzzFinding, Harvest } from '../../fuzz/finding.js';
-import { LAWS } from '../../fuzz/laws/index.js';
+import { LAWS, lawNamed } from '../../fuzz/laws/index.js';
+import { coveragePage } from '../../fuzz/page.js';
+import { Place } from '../../fuzz/place.js';
 import type { Plan } from '../../fuzz/plan.js';
-import { EXIT_OK, EXIT_REFUSED } from '../failure.js';
+import { Bench } from '../../fuzz/shrink.js';
+import { parseEntry } from '../../index.js';
+import { EXIT_OK, EXIT_REFUSED, UsageError } from '../failure.js';
+import { readJson } from '../input.js';
 import { colours, columns, print, printJson } from '../output.js';
 import type { FuzzCliOptions } from './fuzz.js';
-import { type Prepared, placeOptions, prepare } from './fuzz-plan.js';
+import { kernelOptions, type Prepared, placeOptions, prepare } from './fuzz-plan.js';
 import { CampaignLine, millions } from './fuzz-progress.js';
 
 /** Does what `kvm-cpuid fuzz` is asked for. Returns the exit status. */
 export async function fuzz(options: FuzzCliOptions): Promise<number> {
   if (options.list) return listLaws(options);
-  const prepared = prepare(options);
+  if (options.replay !== undefined) return replay(options.replay, options);
+  const corpus = options.corpus === undefined ? null : new Corpus(options.corpus);
+  const state = options.resume ? stateOf(corpus) : null;
+  const prepared = prepare(state ? { ...options, seed: state.seed, first: state.next } : options);
   const { plan } = prepared;
-  const { outcome, rows, seconds } = await run(prepared, options);
-  const harvest = new Harvest(plan, (spec) => placeOptions(spec, options));
+  if (state && state.campaign !== fingerprint(plan))
+    throw new UsageError(`--resume: the campaign that stopped was another one: ${state.campaign}`);
+  const { outcome, rows, seconds } = await run(prepared, options, state);
+  const harvest = new Harvest(plan, {
+    place: (spec) => placeOptions(spec, options),
+    kernelOptions: { ...kernelOptions(options) },
+  });
   for (const hit of outcome.hits) harvest.add(hit);
   const { findings } = harvest;
+  if (corpus) {
+    for (const finding of findings) corpus.save(finding);
+    corpus.saveState(plan, outcome.next, (state?.runs ?? 0) + outcome.runs, outcome.coverage);
+  }
+  if (options.report !== undefined) writeReport(options.report, plan, rows, findings);
   if (options.json) printJson({ runs: outcome.runs, seed: plan.seed, findings });
-  else printSummary({ plan, outcome, rows, seconds, findings });
+  else printSummary({ plan, outcome, rows, seconds, findings }, options);
   return findings.length > 0 ? EXIT_REFUSED : EXIT_OK;
+}
+
+function stateOf(corpus: Corpus | null): CampaignState {
+  if (!corpus) throw new UsageError('--resume: expected --corpus with the folder of the campaign that stopped');
+  return corpus.loadState();
+}
+
+function writeReport(folder: string, plan: Plan, rows: readonly CoverageRow[], findings: readonly FuzzFinding[]): void {
+  mkdirSync(folder, { recursive: true });
+  const title = `kvm-cpuid fuzz, seed ${plan.seed}, ${plan.laws.join(', ')}`;
+  writeFileSync(join(folder, 'index.html'), coveragePage({ title, rows, findings }));
+}
+
+/** Judges the table of a finding again. */
+function replay(path: string, options: FuzzCliOptions): number {
+  const finding = readFinding(path, readJson(path));
+  const law = lawNamed(finding.property);
+  if (!law) throw new UsageError(`${path}: no law is called ${finding.property}`);
+  const { hosts, vmTypes, guestPerm } = options;
+  const given: FuzzCliOptions = {
+    ...options,
+    ...finding.kernel_options,
+    property: [law.name],
+    hosts: hosts.length > 0 ? hosts : [finding.host],
+    vmTypes: vmTypes.length > 0 ? vmTypes : [finding.vm_type],
+    guestPerm: guestPerm.length > 0 ? guestPerm : [finding.guest_perm],
+  };
+  const [spec] = prepare(given).plan.places;
+  const entries = finding.entries.map((text, position) => parseEntry(text, `${path}: entry ${position}`));
+  const held = new Bench(new Place(spec!), law).holds(entries, finding.chance);
+  if (options.json) printJson({ property: law.name, cell: finding.cell, holds: held });
+  else print(`${colours.bold(law.name)}: ${held ? colours.green('holds') : colours.red('does not hold')} for ${path}`);
+  return held ? EXIT_OK : EXIT_REFUSED;
 }
 
 function listLaws({ json }: FuzzCliOptions): number {
@@ -37,8 +91,9 @@ interface Ran {
 }
 
 /** Runs the campaign until its end, its time, or Ctrl-C. */
-async function run({ plan, rules }: Prepared, options: FuzzCliOptions): Promise<Ran> {
+async function run({ plan, rules }: Prepared, options: FuzzCliOptions, state: CampaignState | null): Promise<Ran> {
   const campaign = new Campaign(plan, options.workers ?? availableParallelism());
+  if (state) campaign.addCoverage(new Map(state.coverage));
   const rows = (): CoverageRow[] =>
     coverageRows([...campaign.coverage].map(([place, arrays]) => [rules[place]!, arrays] as const));
   const line = new CampaignLine(campaign, () => summarize(rows()));
@@ -60,7 +115,7 @@ interface Summary extends Ran {
   readonly findings: readonly FuzzFinding[];
 }
 
-function printSummary({ plan, outcome, rows, seconds, findings }: Summary): void {
+function printSummary({ plan, outcome, rows, seconds, findings }: Summary, options: FuzzCliOptions): void {
   const { complete, acceptedBits, refusedBits } = summarize(rows);
   const rate = millions(Math.round(outcome.runs / seconds));
   print(`${millions(outcome.runs)} tables at ${plan.places.length} places, seed ${plan.seed}: ${rate} a second`);
@@ -70,7 +125,9 @@ function printSummary({ plan, outcome, rows, seconds, findings }: Summary): void
   );
   print(findings.length === 0 ? colours.green('no findings') : colours.red(`${findings.length} findings`));
   for (const finding of findings) printFinding(finding);
-  if (outcome.next < plan.end) print(colours.dim(`stopped; go on with --seed ${plan.seed} --first ${outcome.next}`));
+  if (outcome.next >= plan.end) return;
+  const how = options.corpus === undefined ? `--seed ${plan.seed} --first ${outcome.next}` : '--resume';
+  print(colours.dim(`stopped at case ${outcome.next}; the same command with ${how} goes on`));
 }
 
 function printFinding({ property, cell, host, vm_type, guest_perm, entries, replay }: FuzzFinding): void {
