@@ -1,6 +1,8 @@
+import type { Register } from '../cpuid/entry.js';
 import { Silicon } from '../emu/control-silicon.js';
 import type { RawCpuid } from '../emu/raw-cpuid.js';
 import { configureCpuid, IA32_ARCH_CAPABILITIES } from './cpuid-configure.js';
+import { explainBit } from './cpuid-explain.js';
 import { configurableLeaves, type NativeCpuid, sampleCpuid } from './cpuid-init.js';
 import { type LeafRules, leafRules, type Registers } from './cpuid-rules.js';
 import { executeCpuid, type GuestCpuidState, type TdCpuidResult } from './cpuid-run.js';
@@ -88,6 +90,11 @@ export class TdxModule {
     const rules = typeof model === 'string' ? leafRules(model) : futureRules(leafRules(model.base), model);
     const native = sampleCpuid(rules, cpuid);
     return native.ok ? accepted(new TdxModule(model, rules, native.value, cpuid, readMsr)) : native;
+  }
+
+  /** How the module virtualises one bit: see `explainBit()`. */
+  explain(leaf: number, subleaf: number | null, register: Register, bit: number): string {
+    return explainBit(this.rules.find(leaf >>> 0, subleaf ?? 0), register, bit);
   }
 
   /**

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { REGISTERS } from '../../src/cpuid/entry.js';
+import { explainBit } from '../../src/tdx/cpuid-explain.js';
 import { type LeafRule, leafRules } from '../../src/tdx/cpuid-rules.js';
 import { TDX_MODULE_VERSIONS } from '../../src/tdx/params.js';
 
@@ -33,6 +34,7 @@ function xfamMasks(rule: LeafRule, bit: number): number[] {
 
 describe.runIf(present).each(TDX_MODULE_VERSIONS)('the raw masks of module %s', (version) => {
   const { rules, configurable } = leafRules(version);
+  const find = (leaf: number, subleaf: number) => leafRules(version).find(leaf, subleaf);
   const { lookup, configurable_leaves, xfam_masks } = present ? reference.versions[version] : { lookup: [] };
 
   test('the same leaves in the same order', () => {
@@ -57,6 +59,19 @@ describe.runIf(present).each(TDX_MODULE_VERSIONS)('the raw masks of module %s', 
       const rule = configurable[at]!;
       expect([name(row), masks(rule.config)]).toEqual([name(row), given(row.direct)]);
       expect([name(row), masks(rule.allow)]).toEqual([name(row), given(row.direct_and_native)]);
+    }
+  });
+
+  test('the same words for every bit', () => {
+    // What is calculated is code, not a rule; the reference names it, the rule says where it starts from.
+    const isCode = /^calculated|^dynamic|ATTRIBUTES\.(KL|PKS)/;
+    const words = (type: string) => type.replace('XFAM[18:17]', 'XFAM[17,18]');
+    for (const { leaf, subleaf, reg, bits: range, type } of reference.versions[version].bits) {
+      const [high, low] = range;
+      for (let bit = low; bit <= high; bit++) {
+        const said = explainBit(find(Number(leaf), subleaf ?? 0), reg, bit);
+        if (!isCode.test(type)) expect([leaf, subleaf, reg, bit, said]).toEqual([leaf, subleaf, reg, bit, words(type)]);
+      }
     }
   });
 
