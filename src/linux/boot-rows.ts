@@ -51,6 +51,7 @@ export const EARLY_STEPS: readonly BootStep[] = [
   { op: 'force_clear', flag: 'INVPCID', when: 'cmdline(noinvpcid)' },
   { op: 'force_clear', flag: 'FSGSBASE', when: 'cmdline(nofsgsbase)' },
   { op: 'force_clear', flag: 'SGX', when: 'cmdline(nosgx)' },
+  { op: 'force_clear', flag: 'FRED', until: '6.1', note: 'not known yet; the words of 6.1 have room for it' },
   { op: 'force_clear', flag: 'FRED', when: '!cmdline("fred=on")', since: '6.12', note: 'FRED is off unless asked for; KVM does not look at the flag' },
   { op: 'force_clear', flag: 'LA57', when: '!host_la57', note: 'host_la57: the kernel itself runs 5-level paging: raw LA57, CONFIG_X86_5LEVEL (always built in from 6.17), no no5lvl' },
   { op: 'force_set', flag: 'LS_CFG_SSBD', when: '!kernel(AMD_SSBD) && !kernel(VIRT_SSBD) && ((vendor == "amd" && family >= 0x15 && family <= 0x17) || vendor == "hygon") && msr_ls_cfg_readable' },

@@ -43,6 +43,9 @@ const IF = 1 << 9;
 const RFLAGS_FIXED = 2;
 const WORD = 8n;
 
+/** A program that does nothing. */
+const NOTHING = new Uint8Array(0);
+
 /** A program that is under way. */
 interface Running {
   readonly user: boolean;
@@ -164,6 +167,11 @@ export class HostCpu {
   /** Goes on with the program that is under way. */
   resume(limit: number = Number.POSITIVE_INFINITY): ProgramResult {
     return this.result(this.core.run(limit));
+  }
+
+  /** Turns interrupts on for a moment: what is pending is taken, as after a VM exit. */
+  takeInterrupts(): void {
+    this.runKernel(NOTHING);
   }
 
   /** Whether the program that was started has ended. */

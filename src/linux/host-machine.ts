@@ -30,6 +30,7 @@ export class HostMachine {
     const { machine, state, inputs } = kernel;
     const count = options.cpus ?? machine.cpus.length;
     this.kernel = kernel;
+    kernel.executing = this;
     const boot = partOf({ ...state, number: 0, node: 0 }, inputs);
     this.memory = new KernelMemory(
       {
