@@ -3,7 +3,6 @@ import { type BootState, boot } from './boot.js';
 import { CommandLine } from './command-line.js';
 import type { HostInputs } from './host-inputs.js';
 import { HostMachine } from './host-machine.js';
-import type { HostMachine } from './host-machine.js';
 import { parameterRows } from './module-parameters.js';
 import { type OpenFile, Process, type ProcessOptions } from './process.js';
 
@@ -12,12 +11,11 @@ export class HostKernel {
   readonly machine: Machine;
   readonly inputs: HostInputs;
   readonly state: BootState;
-  /** The CPUs on which this kernel really executes; `null` where nothing needs them. */
+  /** The CPUs on which this kernel really executes; `null` until somebody asks for {@link hardware}. */
   executing: HostMachine | null = null;
   /** Character devices by path; a module that loads adds its own. */
   readonly devices = new Map<string, () => OpenFile>();
   private readonly parameters: ReturnType<typeof parameterRows>;
-  private executing: HostMachine | null = null;
 
   constructor(machine: Machine, inputs: HostInputs) {
     this.machine = machine;
