@@ -115,12 +115,16 @@ export const RUN = {
   apicBase: 24,
   internalSuberror: 32,
   internalNdata: 36,
+  systemEventType: 32,
   validRegs: 288,
   dirtyRegs: 296,
 } as const;
 export const KVM_EXIT_HLT = 5;
 export const KVM_EXIT_INTR = 10;
+export const KVM_EXIT_SHUTDOWN = 8;
 export const KVM_EXIT_INTERNAL_ERROR = 17;
+export const KVM_EXIT_SYSTEM_EVENT = 24;
+export const KVM_SYSTEM_EVENT_TDX_FATAL = 4;
 export const KVM_INTERNAL_ERROR_EMULATION = 1;
 
 /** `struct kvm_enable_cap`: cap, flags, args[4], pad. */

@@ -31,7 +31,14 @@ export type Placement = (typeof PLACEMENTS)[number];
  * - `flagless-first-row`: an entry without KVM_CPUID_FLAG_SIGNIFCANT_INDEX is checked against sub-leaf 0 alone, although
  *   it answers every sub-leaf;
  * - `tdx-nent-double-fetch`: KVM_TDX_INIT_VM reads `nent` again after it has checked it, as before the fix of 2026:
- *   userspace that changes it in between makes the entry search run beyond the kernel's copy.
+ *   userspace that changes it in between makes the entry search run beyond the kernel's copy;
+ * - `stale-user-return`: after a TD exit KVM tells its cache of user-return MSRs the values that the TDX module may have
+ *   written, whether it has or not, as until the fix of 6.19.
  */
-export const DEFECTS = ['emulated-index-blind', 'flagless-first-row', 'tdx-nent-double-fetch'] as const;
+export const DEFECTS = [
+  'emulated-index-blind',
+  'flagless-first-row',
+  'tdx-nent-double-fetch',
+  'stale-user-return',
+] as const;
 export type Defect = (typeof DEFECTS)[number];

@@ -1,5 +1,6 @@
 import { CPUID_LENGTH, HLT_LENGTH, type RealModeCpu, runRealMode } from '../emu/real-mode.js';
 import { ERRNO } from '../linux/errno.js';
+import type { Process } from '../linux/process.js';
 import {
   KVM_EXIT_HLT,
   KVM_EXIT_INTERNAL_ERROR,
@@ -52,10 +53,10 @@ const REAL_MODE_LIMIT = 0xffffn;
  *   `immediate_exit` is set, and then the vCPU has not run, or when a signal ends the run; -EFAULT when the process's
  *   memory behind the guest's faults
  */
-export function run(context: RunContext): number {
+export function run(context: RunContext, process: Process): number {
   const { page, state } = context;
   page.set16(RUN.flags, 0);
-  const result = prepare(context) || enter(context);
+  const result = prepare(context) || enter(context, process);
   page.set8(RUN.ifFlag, (state.regs[RFLAGS]! & RFLAGS_IF) !== 0n ? 1 : 0);
   page.set8(RUN.readyForInterruptInjection, (state.regs[RFLAGS]! & RFLAGS_IF) !== 0n ? 1 : 0);
   page.set64(RUN.cr8, state.sregs.getBigUint64(SREGS_CR8, true));
@@ -75,11 +76,11 @@ function prepare({ page, state, vm, td }: RunContext): number {
 }
 
 /** `vcpu_run()`: enters the guest until something must be said to userspace. From here on the model is frozen. */
-function enter(context: RunContext): number {
+function enter(context: RunContext, process: Process): number {
   const { state, cpuid, page } = context;
   cpuid.hasRun = true;
-  // TDH.VP.ENTER belongs here: a TD does not start in real mode, and its code is not in memory that KVM can read.
-  if (context.td || (state.cr0 & CR0_PE) !== 0) return unsupported(page);
+  if (context.td) return context.td.run(process, page) ?? unsupported(page);
+  if ((state.cr0 & CR0_PE) !== 0) return unsupported(page);
   const cpu: RealModeCpu = { csBase: state.sregs.getUint32(SREGS_SEGMENTS.cs + SEGMENT.base, true), ip: 0 };
   while (state.regs[RIP]! <= REAL_MODE_LIMIT) {
     cpu.ip = Number(state.regs[RIP]);

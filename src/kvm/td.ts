@@ -1,5 +1,6 @@
 import type { Process } from '../linux/process.js';
 import type { Address } from '../linux/user-memory.js';
+import type { RunPage } from './run-page.js';
 import type { Vcpu } from './vcpu.js';
 import type { Vm } from './vm.js';
 
@@ -33,4 +34,10 @@ export interface TdVcpu {
   ioctl(process: Process, argument: Address): number;
   /** Whether KVM_RUN may enter the TD: 0 or a negative errno (`tdx_vcpu_pre_run()`). */
   preRun(): number;
+  /**
+   * KVM_RUN on a CPU that executes (`tdx_vcpu_run()`); `null` where the host does not.
+   *
+   * @returns 0 with an exit reason in `struct kvm_run`, or -EINTR
+   */
+  run(process: Process, page: RunPage): number | null;
 }

@@ -106,7 +106,7 @@ export class Vcpu implements OpenFile {
       case KVM_SET_MSRS:
         return setMsrs(this, process, argument);
       case KVM_RUN:
-        return argument === 0 || argument === 0n ? run(this) : -ERRNO.EINVAL;
+        return argument === 0 || argument === 0n ? run(this, process) : -ERRNO.EINVAL;
       case KVM_ENABLE_CAP:
         return this.enableCap(process, argument);
       case KVM_MEMORY_ENCRYPT_OP:

@@ -11,6 +11,7 @@ import {
 import { setApicBase } from '../kvm/apic-base.js';
 import { putEntry } from '../kvm/cpuid-table.js';
 import { plus } from '../kvm/get-cpuid.js';
+import type { RunPage } from '../kvm/run-page.js';
 import { KVM_MAX_CPUID_ENTRIES } from '../kvm/supported.js';
 import type { TdVcpu } from '../kvm/td.js';
 import type { Vcpu } from '../kvm/vcpu.js';
@@ -19,6 +20,7 @@ import { ERRNO } from '../linux/errno.js';
 import type { Process } from '../linux/process.js';
 import { type Address, PAGE_SIZE } from '../linux/user-memory.js';
 import { readCommand, type TdxCommand } from './kvm-command.js';
+import { TdRunner } from './kvm-run.js';
 import type { KvmTd } from './kvm-vm.js';
 import type { StoredLeaf, Td } from './module.js';
 
@@ -40,10 +42,19 @@ export class KvmTdVcpu implements TdVcpu {
   initialized = false;
   /** RCX at the first entry: what KVM_TDX_INIT_VCPU handed over. */
   initialRcx = 0n;
+  /** The vCPU on the CPU that executes it; `null` before its first run. */
+  runner: TdRunner | null = null;
 
   constructor(td: KvmTd, vcpu: Vcpu) {
     this.td = td;
     this.vcpu = vcpu;
+  }
+
+  run({ kernel, cpu }: Process, page: RunPage): number | null {
+    const executing = kernel.hardware.cpus[cpu];
+    if (!executing) return null;
+    this.runner ??= new TdRunner(this, executing);
+    return this.runner.run(page);
   }
 
   /** -EINVAL until both the vCPU is initialised and the TD runnable. */

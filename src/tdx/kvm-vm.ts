@@ -69,7 +69,7 @@ export class KvmTd implements TdVm {
   refusal: InitRefusal | null = null;
   /** Bytes that the entry search has read beyond the kernel's copy: none, but for the defect `tdx-nent-double-fetch`. */
   overread = 0;
-  private readonly kvm: KvmModule;
+  readonly kvm: KvmModule;
   private readonly policy: ConfigPolicy;
 
   constructor(vm: Vm, kvm: KvmModule, module: TdxModule, policy: ConfigPolicy) {

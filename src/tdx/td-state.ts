@@ -1,4 +1,5 @@
 import type { Core, TableRegister } from '../emu/core/core.js';
+import { msrNamed } from '../emu/msr-rows.js';
 import { msrSlot, NO_SLOT } from '../emu/msrs.js';
 import type { ExitRow } from './exit.js';
 
@@ -93,6 +94,11 @@ const OTHERS: Readonly<Record<string, Access>> = {
 /** How a row's state is read and written; `null` when the machine does not have it (the contents of XSAVE areas). */
 export function accessOf(row: ExitRow): Access | null {
   return row.msr === null ? (OTHERS[row.state] ?? null) : msrAt(row.msr);
+}
+
+/** How a state is reached by its name. */
+export function stateAccess(name: string): Access | null {
+  return OTHERS[name] ?? msrAt(msrNamed(name).index);
 }
 
 /** What a processor keeps that no row speaks of, because every switch of worlds moves it. */

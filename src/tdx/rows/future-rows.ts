@@ -47,14 +47,14 @@ function fredModule(name: string, inVmcs: ExitKind, others: ExitKind): FutureMod
   return { name, base: '2.0.8', features: [feature('FRED', states, CR4_FRED), feature('LKGS', [])] };
 }
 
-/** A bit that nobody has given a name, with one MSR that nobody has given a number. */
+/** A bit that nobody has given a name, with one fictional MSR, which the machine has on CPUs with that bit. */
 export const UNKNOWN_FEATURE: FutureFeature = {
   name: 'unknown',
   leaf: 7,
   subleaf: 1,
   register: 'edx',
   bit: 20,
-  states: [{ state: 'MSR_UNKNOWN', msr: 0x1bff, kind: 'guest' }],
+  states: [msrState('MSR_UNKNOWN', 'guest')],
 };
 
 export const FUTURE_MODULES: readonly FutureModule[] = [
