@@ -36,6 +36,8 @@ export const SILICON_BITS: readonly BitRow[] = [
   ['TSX_FORCE_ABORT', 7, 0, 'edx', 13],
   ['ARCH_LBR', 7, 0, 'edx', 19],
   ['HRESET', 7, 1, 'eax', 22],
+  // Reserved: stands for a feature that nobody knows.
+  ['UNKNOWN', 7, 1, 'edx', 20],
   ['ANYTHREAD_DEPRECATED', 0xa, 0, 'edx', 15],
   ['PT_CR3', 0x14, 0, 'ebx', 0],
   ['PT_PSB', 0x14, 0, 'ebx', 1],

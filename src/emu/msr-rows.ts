@@ -303,6 +303,8 @@ export const MSR_ROWS: readonly MsrRow[] = [
   row(0x1600, 'IA32_LBR_{n}_TO_IP', 'ARCH_LBR&LBR>{n}', '63:0', 'SDM', { count: 32, rule: 'canonical' }),
   row(0x17da, 'IA32_HRESET_ENABLE', 'HRESET', '0', 'SDM', { vendor: 'intel' }),
   row(0x1b01, 'IA32_UARCH_MISC_CTL', 'IA32_ARCH_CAPABILITIES[12]', '0', 'reference', { vendor: 'intel' }),
+  // Fictional: what a feature may bring that nobody knows yet.
+  row(0x1bff, 'MSR_UNKNOWN', 'UNKNOWN', '63:0', 'model', { vendor: 'intel' }),
   // LMA follows LME and CR0.PG; writes do not reach it.
   row(0xc0000080, 'IA32_EFER', 'SYSCALL|NX|LM', '21?AUTOIBRS 20?UPPER_ADDR_IGNORE 18?WBINVD_INT 17?MCOMMIT 15?TCE 14?FXSR_OPT 13?AMD&LM&!EFER_LMSLE_MBZ 12?SVM 11?NX 8?LM 0?SYSCALL', 'reference', { ignored: '10', hook: 'efer' }),
   row(0xc0000081, 'IA32_STAR', 'SYSCALL|LM', '63:0', 'reference'),
