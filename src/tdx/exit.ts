@@ -28,8 +28,8 @@ export type EntryKind = 'guest' | 'fixed' | 'untouched';
 /** Where a row comes from: read in public source, recalled from a manual, or assumed. */
 export type SourceMark = 'S' | 'D' | 'A';
 
-/** A condition under which a row holds, as text: a flag of the TD, or a fact about TD and CPU. */
-export type ExitCondition = (facts: ExitFacts) => boolean;
+/** Whether a row holds. The table names conditions: a flag of the TD, or one of `CONDITIONS`. */
+type ExitCondition = (facts: ExitFacts) => boolean;
 
 /** What conditions look at. */
 export interface ExitFacts {
