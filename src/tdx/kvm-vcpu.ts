@@ -20,9 +20,11 @@ import { ERRNO } from '../linux/errno.js';
 import type { Process } from '../linux/process.js';
 import { type Address, PAGE_SIZE } from '../linux/user-memory.js';
 import { readCommand, type TdxCommand } from './kvm-command.js';
+import { emulatesMsr } from './kvm-msrs.js';
 import { TdRunner } from './kvm-run.js';
 import type { KvmTd } from './kvm-vm.js';
 import type { StoredLeaf, Td } from './module.js';
+import type { TdVcpuState } from './td-run.js';
 
 const ADDRESS_SIZES = 0x8000_0008;
 const EXTENDED = 0x8000_0000;
@@ -42,6 +44,8 @@ export class KvmTdVcpu implements TdVcpu {
   initialized = false;
   /** RCX at the first entry: what KVM_TDX_INIT_VCPU handed over. */
   initialRcx = 0n;
+  /** Where the guest starts: what its firmware would have come to. */
+  start: Parameters<TdVcpuState['boot']>[0] | null = null;
   /** The vCPU on the CPU that executes it; `null` before its first run. */
   runner: TdRunner | null = null;
 
@@ -53,13 +57,20 @@ export class KvmTdVcpu implements TdVcpu {
   run({ kernel, cpu }: Process, page: RunPage): number | null {
     const executing = kernel.hardware.cpus[cpu];
     if (!executing) return null;
-    this.runner ??= new TdRunner(this, executing);
+    if (!this.runner) {
+      this.runner = new TdRunner(this, executing);
+      if (this.start) this.runner.state.boot(this.start);
+    }
     return this.runner.run(page);
   }
 
   /** -EINVAL until both the vCPU is initialised and the TD runnable. */
   preRun(): number {
     return this.initialized && this.td.state === 'runnable' ? 0 : -ERRNO.EINVAL;
+  }
+
+  emulatesMsr(index: number, write: boolean): boolean {
+    return emulatesMsr(index, write);
   }
 
   /**

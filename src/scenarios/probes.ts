@@ -1,0 +1,122 @@
+import type { HostCpu } from '../linux/host-cpu.js';
+import type { Program, ProgramResult } from '../linux/programs.js';
+
+/** What the host does to find out how it is: real machine code, and what comes of it. */
+export interface Probe {
+  readonly name: string;
+  /** What is observed, by name: the same before and after, or the host is harmed. */
+  observe(cpu: HostCpu): Readonly<Record<string, string>>;
+}
+
+const CF = 1;
+
+/** How a program ended, in words. */
+export function endOf({ end, vector, stop }: ProgramResult): string {
+  if (end === null) return `does not end (${stop})`;
+  return vector === null ? end : `${end} by vector ${vector}`;
+}
+
+/** UMONITOR on a line of its own that nobody writes, then UMWAIT with a deadline far away. */
+export function umwaitProbe(ticks: number): Probe {
+  const program: Program = (a) => {
+    a.lea('rdi', '[rsp-0x80]');
+    a.umonitor('rdi');
+    a.rdtsc();
+    a.mov('ebx', 0);
+    a.add('eax', ticks);
+    a.jae('wait');
+    a.inc('edx');
+    a.label('wait');
+    a.umwait('ebx');
+    a.pushfq();
+    a.pop('r8');
+  };
+  return {
+    name: `UMWAIT (C0.2) until TSC + ${ticks}, in user mode`,
+    observe(cpu) {
+      const { c02, c01 } = cpu.core.residency;
+      const result = cpu.runUser(program, {}, cpu.core.clock.now[0]! + 4 * ticks);
+      const spent = [cpu.core.residency.c02 - c02, cpu.core.residency.c01 - c01];
+      return {
+        end: endOf(result),
+        cycles: String(result.cycles),
+        'cycles in C0.2': String(spent[0]),
+        'cycles in C0.1': String(spent[1]),
+        CF: (result.registers.r8 & BigInt(CF)) === 0n ? '0' : '1',
+      };
+    },
+  };
+}
+
+/** XBEGIN in user mode: whether a transaction begins. */
+export const transactionProbe: Probe = {
+  name: 'XBEGIN, XEND in user mode',
+  observe(cpu) {
+    const result = cpu.runUser((a) => {
+      a.mov('eax', -1);
+      a.xbegin('fallback');
+      a.mov('ebx', 1);
+      a.xend();
+      a.label('fallback');
+      a.mov('ecx', 'eax');
+    });
+    return { end: endOf(result), began: result.registers.rbx === 1n ? 'yes' : 'no, it aborts at once' };
+  },
+};
+
+/** CPUID.(EAX=7,ECX=0):EBX[11] and [4] in user mode. */
+export const tsxCpuidProbe: Probe = {
+  name: 'CPUID.(EAX=7,ECX=0):EBX[11] RTM',
+  observe(cpu) {
+    const result = cpu.runUser((a) => {
+      a.mov('eax', 7);
+      a.mov('ecx', 0);
+      a.cpuid();
+    });
+    return { RTM: (result.registers.rbx & (1n << 11n)) === 0n ? '0' : '1' };
+  },
+};
+
+/** A system call, and back. */
+export const systemCallProbe: Probe = {
+  name: 'a system call from user mode',
+  observe(cpu) {
+    const result = cpu.runUser(
+      (a) => {
+        a.mov('eax', 39);
+        a.syscall();
+        a.mov('rbx', 'rax');
+      },
+      {},
+      cpu.core.clock.now[0]! + 1_000_000,
+    );
+    return { end: endOf(result), 'system calls': String(result.systemCalls) };
+  },
+};
+
+/** RDPID in user mode: getcpu(). */
+export const cpuNumberProbe: Probe = {
+  name: 'RDPID in user mode (getcpu)',
+  observe(cpu) {
+    const result = cpu.runUser((a) => {
+      a.rdpid('rax');
+    });
+    return { IA32_TSC_AUX: `0x${result.registers.rax.toString(16)}` };
+  },
+};
+
+/** An exception in user mode: whether the kernel gets to handle it. */
+export const userExceptionProbe: Probe = {
+  name: 'INT3 in user mode: the next event from ring 3',
+  observe(cpu) {
+    const result = cpu.runUser(
+      (a) => {
+        a.int3();
+        a.mov('ebx', 1);
+      },
+      {},
+      cpu.core.clock.now[0]! + 1_000_000,
+    );
+    return { end: endOf(result) };
+  },
+};

@@ -1,0 +1,97 @@
+import type { KernelLine } from '../cpuid/kernel-line.js';
+import type { Defect, Policy } from '../kvm/policy.js';
+import type { Stage } from './stage.js';
+
+/**
+ * A story about a host and a guest: code and configuration. It never says how it ends: guest instructions and exit rules
+ * change the machine, host instructions run into it, and one comparison of the host's state before and after decides.
+ */
+export interface Scenario {
+  readonly name: string;
+  /** One line. */
+  readonly title: string;
+  /** What happens, and why, for readers who want to know. */
+  readonly story: string;
+  /** Whether the guest is a TD; the others are ordinary VMs. */
+  readonly guest: 'td' | 'vm';
+  /** A built-in host. */
+  readonly host: string;
+  /** Kernel lines on which it is compared; the last one when only one is run. */
+  readonly kernels: readonly KernelLine[];
+  /** TDX modules on which it is compared; the first one when only one is run. Empty for ordinary VMs. */
+  readonly modules: readonly string[];
+  /** What is changed about the host before it boots. */
+  readonly boot?: HostSetup;
+  /** How many CPUs execute. Default: 1. */
+  readonly cpus?: number;
+  /** Defects of KVM without which there is nothing to see. */
+  readonly defects?: readonly Defect[];
+  /** What CPUID checking can and cannot do about it. */
+  readonly limits: string;
+  readonly sources: readonly string[];
+  play(stage: Stage): void;
+}
+
+export interface HostSetup {
+  readonly cmdline?: string;
+  /** Flags that the CPU has although the model does not: for hosts of tomorrow. */
+  readonly flags?: readonly string[];
+  /** Feature MSRs, by index. */
+  readonly msrs?: ReadonlyMap<number, bigint>;
+  readonly parameters?: Readonly<Record<string, number>>;
+}
+
+/** What is tried: one cell of the table. */
+export interface Variant {
+  readonly policy: Policy;
+  readonly kernel: KernelLine;
+  /** `null` for ordinary VMs. */
+  readonly module: string | null;
+  readonly defects?: readonly Defect[];
+}
+
+/**
+ * - `prevented`: an ioctl has refused it, and the guest never ran;
+ * - `clobbered`: the guest ran, and the host is not what it was;
+ * - `harmless`: the guest ran, and it is.
+ */
+export type Outcome = 'prevented' | 'clobbered' | 'harmless';
+
+/** Something of the host that is not as it was: a state by its name, or what a probe observes. */
+export interface Changed {
+  readonly what: string;
+  readonly before: string;
+  readonly after: string;
+}
+
+/** A moment of a run. */
+export interface Moment {
+  readonly cpu: number;
+  readonly cycle: number;
+  readonly lane: 'host' | 'kvm' | 'guest';
+  readonly text: string;
+}
+
+/** A value that a timeline follows: when it became what. */
+export interface Sample {
+  readonly cycle: number;
+  readonly name: string;
+  readonly value: string;
+}
+
+export interface ScenarioRun extends Variant {
+  readonly scenario: string;
+  readonly outcome: Outcome;
+  /** The ioctl that refused, and its errno; `null` when none did. */
+  readonly ioctl: string | null;
+  readonly errno: string | null;
+  /** The cycle at which the host was first found changed; `null` when it was not. */
+  readonly cycle: number | null;
+  readonly changed: readonly Changed[];
+  readonly moments: readonly Moment[];
+  readonly samples: readonly Sample[];
+  /** What is to be said about this variant: counterfactual kernels, assumptions. */
+  readonly notes: readonly string[];
+  /** The rolling hash of everything that CPU 0 did. */
+  readonly traceHash: string;
+}
