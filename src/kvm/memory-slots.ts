@@ -26,6 +26,8 @@ const USER_END = 0x7fff_ffff_f000n;
 export class MemorySlots implements CodeSource {
   /** Whether the last byte that was missing lies in a slot: the process's memory behind it faults. */
   missingBehindSlot = false;
+  /** Goes up with every change. */
+  version = 0;
   private readonly memory: UserMemory;
   private readonly slots = new Map<number, MemorySlot>();
 
@@ -56,6 +58,7 @@ export class MemorySlots implements CodeSource {
   }
 
   private remove(id: number): number {
+    this.version++;
     return this.slots.delete(id) ? 0 : -ERRNO.EINVAL;
   }
 
@@ -65,6 +68,7 @@ export class MemorySlots implements CodeSource {
       return -ERRNO.EINVAL;
     if (old?.gpa !== slot.gpa && this.overlaps(id, slot)) return -ERRNO.EEXIST;
     this.slots.set(id, slot);
+    this.version++;
     return 0;
   }
 
@@ -74,6 +78,16 @@ export class MemorySlots implements CodeSource {
       if (slot.gpa < other.gpa + other.size && other.gpa < slot.gpa + slot.size) return true;
     }
     return false;
+  }
+
+  /** The process's memory behind a guest-physical address; `null` when no slot has it. */
+  find(gpa: number): { readonly hva: bigint; readonly readonly: boolean } | null {
+    const address = BigInt(gpa);
+    for (const [id, slot] of this.slots) {
+      if (id >>> 16 !== 0 || address < slot.gpa || address >= slot.gpa + slot.size) continue;
+      return { hva: slot.hva + (address - slot.gpa), readonly: (slot.flags & KVM_MEM_READONLY) !== 0 };
+    }
+    return null;
   }
 
   /** The byte at a guest-physical address; -1 when no slot has it or the process's memory behind it faults. */

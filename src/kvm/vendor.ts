@@ -3,6 +3,7 @@ import type { KernelLine } from '../cpuid/kernel-line.js';
 import type { HostKernel } from '../linux/host-kernel.js';
 import type { CapStep } from './cap-rows.js';
 import type { GuestCapRow } from './guest-cap-rows.js';
+import type { GuestContext, GuestRunner } from './guest-run.js';
 import type { KvmModule } from './module.js';
 import type { TdxModel, TdxSupport } from './td.js';
 
@@ -32,6 +33,10 @@ export interface VendorModule {
    * why there will be none.
    */
   readonly bringUpTdx?: (module: KvmModule, model: TdxModel | undefined) => TdxSupport | string;
+  /** What runs a vCPU's machine code on a CPU that executes; without it KVM_RUN is real mode only. */
+  readonly createRunner?: (context: GuestContext) => GuestRunner;
+  /** Format of the second set of page tables. */
+  readonly nestedFormat: 'ept' | 'npt';
   /** Pages of guest state in `struct kvm_nested_state` (KVM_CAP_NESTED_STATE). */
   readonly nestedStatePages: number;
   /** Whether the module is for this CPU at all. */

@@ -14,6 +14,7 @@ export const kvmAmd: VendorModule = {
     { type: 3, since: '6.12', overlay: 'SVM', when: 'sev_es_enabled' },
     { type: 4, since: '6.12', overlay: 'SVM', when: 'sev_snp_enabled' },
   ],
+  nestedFormat: 'npt',
   nestedStatePages: 1,
   matches: ({ state }) => {
     const vendor = state.variables.get('vendor');

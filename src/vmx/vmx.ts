@@ -12,6 +12,7 @@ export const kvmIntel: VendorModule = {
   guestRows: VMX_GUEST_ROWS,
   vmTypes: [{ type: 5, since: '6.18', overlay: 'TDX', when: 'tdx_enabled' }],
   bringUpTdx,
+  nestedFormat: 'ept',
   nestedStatePages: 2,
   matches: ({ state }) => hasFlag(state, 'VMX'),
   refuses: () => null,
