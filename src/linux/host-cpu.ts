@@ -287,6 +287,8 @@ export class HostCpu {
     const { core } = this;
     core.activity = ACTIVITY.ACTIVE;
     core.setRegister(RSP, this.task.stackTop);
+    // An event from user mode has left it null.
+    core.segments.ss = KERNEL_DS;
     this.running = null;
   }
 

@@ -9,8 +9,8 @@ export const PAGE_SIZE = 0x1000;
 export const RAM_SIZE = 0x8000_0000;
 /** Physical memory: the kernel's pages, its page tables, and what is free. All below 16 MiB stays untouched. */
 export const IMAGE_BASE = 0x0100_0000;
-export const TABLES_BASE = 0x0200_0000;
-export const FREE_BASE = 0x0400_0000;
+export const TABLES_BASE = 0x0400_0000;
+export const FREE_BASE = 0x0800_0000;
 /** The local APIC's registers. */
 export const APIC_BASE = 0xfee0_0000;
 
