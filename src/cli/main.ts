@@ -10,6 +10,7 @@ import { addHosts } from './commands/hosts.js';
 import { addLive } from './commands/live.js';
 import { addMatrix } from './commands/matrix.js';
 import { addReplay } from './commands/replay.js';
+import { addScenario } from './commands/scenario.js';
 import { addSupported } from './commands/supported.js';
 import { EXIT_REFUSED, EXIT_USAGE, UsageError } from './failure.js';
 import { VERSION } from './version.js';
@@ -41,6 +42,7 @@ function makeProgram(): Command {
   addReplay(program);
   addLive(program);
   addFuzz(program);
+  addScenario(program);
   return program;
 }
 
