@@ -2,7 +2,7 @@ import type { Machine } from '../emu/machine.js';
 import { type BootState, boot } from './boot.js';
 import { CommandLine } from './command-line.js';
 import type { HostInputs } from './host-inputs.js';
-import { HostMachine } from './host-machine.js';
+import { HostMachine, type HostMachineOptions } from './host-machine.js';
 import { parameterRows } from './module-parameters.js';
 import { type OpenFile, Process, type ProcessOptions } from './process.js';
 
@@ -26,7 +26,12 @@ export class HostKernel {
 
   /** The host as a machine that executes. It is brought up when it is first asked for. */
   get hardware(): HostMachine {
-    this.executing ??= new HostMachine(this);
+    return this.executing ?? this.bringUp();
+  }
+
+  /** Brings the executing host up, anew if need be: with other CPUs, say. */
+  bringUp(options?: HostMachineOptions): HostMachine {
+    this.executing = new HostMachine(this, options);
     return this.executing;
   }
 

@@ -1,3 +1,4 @@
+import type { TscRatio } from '../emu/clock.js';
 import { Core } from '../emu/core/core.js';
 import { Monitors } from '../emu/core/monitors.js';
 import { ACTIVITY, STOP, type Stop } from '../emu/core/status.js';
@@ -9,6 +10,7 @@ import { GDT_LIMIT, IDT_LIMIT, KernelMemory, TSS_LIMIT } from './kernel-memory.j
 import { type CpuPlaces, FRED_ENTRY, IDT, TSS_SELECTOR } from './layout.js';
 import { hasFlag } from './scope.js';
 import { Task } from './tasks.js';
+import { UmwaitControl } from './umwait.js';
 
 /** How many cycles a CPU runs before the next one has its turn. */
 export const QUANTUM = 1000;
@@ -16,6 +18,8 @@ export const QUANTUM = 1000;
 export interface HostMachineOptions {
   /** Logical CPUs that execute. Default: as many as the machine has. Those beyond are like CPU 0. */
   readonly cpus?: number;
+  /** How fast the TSC runs against the core clock. Default: as fast. */
+  readonly ratio?: TscRatio;
   /** NUMA node of a CPU. Default: 0. */
   readonly nodeOf?: (cpu: number) => number;
 }
@@ -25,10 +29,12 @@ export class HostMachine {
   readonly kernel: HostKernel;
   readonly memory: KernelMemory;
   readonly cpus: readonly HostCpu[];
+  /** `/sys/devices/system/cpu/umwait_control/`; `null` on CPUs without WAITPKG. */
+  readonly umwait: UmwaitControl | null;
 
   constructor(kernel: HostKernel, options: HostMachineOptions = {}) {
     const { machine, state, inputs } = kernel;
-    const count = options.cpus ?? machine.cpus.length;
+    const { cpus: count = machine.cpus.length, ratio = { numerator: 1, denominator: 1 } } = options;
     this.kernel = kernel;
     kernel.executing = this;
     const boot = partOf({ ...state, number: 0, node: 0 }, inputs);
@@ -45,11 +51,12 @@ export class HostMachine {
       const cpu = machine.cpus[number] ?? machine.bootCpu;
       const scope: CpuScope = { ...state, cpu, number, node: options.nodeOf?.(number) ?? 0 };
       const { cpuid, silicon, costs } = partOf(scope, inputs);
-      const core = new Core({ id: number, cpuid, silicon, costs, memory: this.memory.physical, monitors });
+      const core = new Core({ id: number, cpuid, silicon, costs, memory: this.memory.physical, monitors, ratio });
       if (count > 1) core.apicId = number;
       core.ipi = (destination, vector) => this.cpus[destination]?.core.interrupt(vector);
       return this.bringUp(core, scope);
     });
+    this.umwait = hasFlag(state, 'WAITPKG') ? new UmwaitControl(this.cpus) : null;
   }
 
   /** A new task, to be switched to on any CPU. */
@@ -94,7 +101,7 @@ export class HostMachine {
     if (hasFlag(scope, 'FRED')) point(core.idtr, 0n, 0);
     else point(core.idtr, IDT, IDT_LIMIT);
     bringUp(core, scope, placesOf(area), this.memory.cr3, this.memory.la57);
-    return new HostCpu(core, this.memory, area, new Task(this.memory, `idle/${scope.number}`));
+    return new HostCpu(core, this.memory, area, new Task(this.memory, `task/${scope.number}`));
   }
 }
 
