@@ -4,6 +4,8 @@ import { gunzipSync } from 'node:zlib';
 import { fidelityTable, fidelityTotals } from '../dist/report/fidelity-doc.js';
 import { fillHostInputs, fillSection } from '../dist/report/host-inputs-doc.js';
 import { replayCapture } from '../dist/report/replay.js';
+import { fillRfcReview } from '../dist/report/rfc-doc.js';
+import { rerunConsole } from './console.mjs';
 
 function rewrite(name, change) {
   const page = new URL(name, import.meta.url);
@@ -19,3 +21,4 @@ rewrite('host-inputs.md', fillHostInputs);
 rewrite('fidelity.md', (page) =>
   fillSection(fillSection(page, 'totals', fidelityTotals(reports)), 'table', fidelityTable(reports)),
 );
+rewrite('rfc-review.md', (page) => rerunConsole(fillRfcReview(page)));
