@@ -51,7 +51,11 @@ export class GuestMemory {
     this.slots = slots;
     const tables = host.allocate(TABLE_PAGES);
     this.end = tables + TABLE_PAGES * FRAME_SIZE;
-    this.builder = new (format === 'ept' ? EptBuilder : PageTableBuilder)(host.physical, tables);
+    // SVM's tables have as many levels as the host's own (`get_npt_level()`).
+    this.builder =
+      format === 'ept'
+        ? new EptBuilder(host.physical, tables)
+        : new PageTableBuilder(host.physical, tables, host.la57 ? 5 : 4);
     this.root = this.builder.root;
     this.slotsVersion = slots.version;
   }

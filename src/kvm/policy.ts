@@ -33,12 +33,15 @@ export type Placement = (typeof PLACEMENTS)[number];
  * - `tdx-nent-double-fetch`: KVM_TDX_INIT_VM reads `nent` again after it has checked it, as before the fix of 2026:
  *   userspace that changes it in between makes the entry search run beyond the kernel's copy;
  * - `stale-user-return`: after a TD exit KVM tells its cache of user-return MSRs the values that the TDX module may have
- *   written, whether it has or not, as until the fix of 6.19.
+ *   written, whether it has or not, as until the fix of 6.19;
+ * - `svm-debugctl-not-switched`: kvm-amd leaves DEBUGCTL alone unless hardware switches it, as before 433265870ab3 (6.14):
+ *   a host that traps bus locks traps those of its guests.
  */
 export const DEFECTS = [
   'emulated-index-blind',
   'flagless-first-row',
   'tdx-nent-double-fetch',
   'stale-user-return',
+  'svm-debugctl-not-switched',
 ] as const;
 export type Defect = (typeof DEFECTS)[number];
