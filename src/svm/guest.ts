@@ -55,6 +55,8 @@ export interface SvmGuestOptions {
   /** What goes wrong: the kernel before 433265870ab3, which left DEBUGCTL alone. */
   readonly debugctlNotSwitched?: boolean;
   readonly rows?: readonly SwitchRow[];
+  /** Where the general registers are while the guest does not run, by number; of its own unless given. */
+  readonly registers?: { readonly lo: Int32Array; readonly hi: Int32Array };
 }
 
 /**
@@ -64,8 +66,8 @@ export interface SvmGuestOptions {
 export class SvmGuest {
   readonly vmcb: Vmcb;
   /** General registers; those of RAX, RSP and RIP are in the VMCB. */
-  readonly lo = new Int32Array(16);
-  readonly hi = new Int32Array(16);
+  readonly lo: Int32Array;
+  readonly hi: Int32Array;
   readonly xsave = new GuestXsave();
   /** Guest values that are neither in the VMCB nor in hardware when it does not run, by MSR index. */
   private readonly values = new Map<number, bigint>();
@@ -78,6 +80,7 @@ export class SvmGuest {
   private readonly tscAux: number;
   private readonly debugctlSwitched: boolean;
   private readonly specCtrlManual: boolean;
+  private isAmd: boolean;
   private loaded = false;
   private lbr = false;
   private hostDebugctl = 0;
@@ -86,6 +89,9 @@ export class SvmGuest {
   constructor(cpu: HostCpu, options: SvmGuestOptions) {
     const { memory, core } = cpu;
     this.options = options;
+    this.isAmd = options.isAmd;
+    this.lo = options.registers?.lo ?? new Int32Array(16);
+    this.hi = options.registers?.hi ?? new Int32Array(16);
     this.cpu = cpu;
     this.host = SvmHostCpu.of(cpu);
     this.vmcb = new Vmcb(memory.physical, memory.allocate(1));
@@ -147,6 +153,17 @@ export class SvmGuest {
     }
   }
 
+  /** `svm_vcpu_after_set_cpuid()`: what the guest may use has changed. */
+  cpuidChanged(isAmd: boolean): void {
+    this.isAmd = isAmd;
+    this.recalculatePermissions();
+  }
+
+  /** Whether hardware can switch DEBUGCTL and the records of branches. */
+  get hasLbrv(): boolean {
+    return this.options.lbrv;
+  }
+
   /** `svm_recalc_msr_intercepts()`: the map follows the rows, the guest's CPUID, and what the guest has done. */
   private recalculatePermissions(): void {
     const { physical } = this.cpu.memory;
@@ -166,7 +183,8 @@ export class SvmGuest {
   }
 
   private passes(condition: PassCondition): boolean {
-    const { has, isAmd } = this.options;
+    const { isAmd } = this;
+    const { has } = this.options;
     switch (condition) {
       case 'always':
         return true;
