@@ -86,6 +86,7 @@ export class Campaign {
       this.done[0]! += result.cases;
     }
     this.covered.add(runner.coverage);
+    runner.close();
   }
 
   private runWorker(worker: number): Promise<void> {

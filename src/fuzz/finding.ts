@@ -71,6 +71,10 @@ export class Harvest {
     return finding;
   }
 
+  close(): void {
+    for (const bench of this.benches.values()) bench.close();
+  }
+
   private finding(
     hit: Hit,
     { spec, module }: Place,

@@ -1,14 +1,18 @@
 import type { Place, PlaceSpec } from './place.js';
 
 /**
- * Judges one table, in place.
+ * Judges tables, one with each call, in place.
  *
  * @param at word number of the table's header in the place's memory; the table must be as it was afterwards
  * @param count its entries
  * @param chance 32 bits for whatever the law has to choose
  * @returns whether the law holds
  */
-export type Judge = (at: number, count: number, chance: number) => boolean;
+export interface Judge {
+  (at: number, count: number, chance: number): boolean;
+  /** Gives back what the judge holds, such as a device. */
+  close?(): void;
+}
 
 /** Something that must hold for every table. One file each, in `laws/`. */
 export interface Law {

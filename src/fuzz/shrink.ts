@@ -33,6 +33,10 @@ export class Bench {
     return holds(this.judge, place.table, entries.length, chance);
   }
 
+  close(): void {
+    this.judge.close?.();
+  }
+
   /** The smallest table found for which the law does not hold; the table itself if it does hold. */
   shrink(entries: readonly CpuidEntry2[], chance: number): readonly CpuidEntry2[] {
     const tables = new ShrinkingTables(fc.constant(entries));

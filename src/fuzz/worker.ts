@@ -21,3 +21,4 @@ while (Atomics.load(control, CONTROL.stop) === 0) {
   reported = performance.now();
 }
 say({ coverage: runner.coverage });
+runner.close();

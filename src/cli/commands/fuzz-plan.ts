@@ -1,10 +1,12 @@
 import { LAWS, lawNamed } from '../../fuzz/laws/index.js';
 import { Place, type PlaceSpec } from '../../fuzz/place.js';
 import { Dealer, type Plan } from '../../fuzz/plan.js';
+import { THIS_MACHINE, thisMachine } from '../../fuzz/this-machine.js';
 import { builtInHosts, IoctlFailed, KvmNotLoaded, VM_TYPES, type VmTypeName } from '../../index.js';
 import type { RuleLines } from '../../kvm/paranoid/rule-lines.js';
 import { UsageError } from '../failure.js';
 import { hostOf, type KernelCliOptions } from '../options.js';
+import { remark } from '../output.js';
 import type { FuzzCliOptions } from './fuzz.js';
 
 const DEFAULT_RUNS = 1_000_000;
@@ -43,9 +45,9 @@ function lawsOf({ property }: FuzzCliOptions): string[] {
 
 /** The places of a campaign; each is booted, and those that the hosts do not offer are left out. */
 function placesOf(options: FuzzCliOptions): Place[] {
-  const names = options.hosts.length > 0 ? options.hosts : builtInHosts().map(({ name }) => name);
+  const names = options.hosts.length > 0 ? options.hosts : defaultHosts(options);
   return names.flatMap((given) => {
-    const host = hostOf({ ...options, host: given });
+    const host = given === THIS_MACHINE ? thisMachine() : hostOf({ ...options, host: given });
     return vmTypesOf(options).flatMap((vmType) =>
       permissionsOf(options).flatMap((amx) => {
         const place = boot({ given, host, vmType, amx, options: kvmOptions(options) });
@@ -53,6 +55,20 @@ function placesOf(options: FuzzCliOptions): Place[] {
       }),
     );
   });
+}
+
+/** All built-in hosts; for `live` alone this machine, if it is one that the simulator can boot. */
+function defaultHosts({ property }: FuzzCliOptions): readonly string[] {
+  const builtIn = builtInHosts().map(({ name }) => name);
+  if (property.length !== 1 || property[0] !== 'live') return builtIn;
+  try {
+    new Place({ host: thisMachine(), given: THIS_MACHINE, vmType: 'default', amx: false, options: {} });
+    return [THIS_MACHINE];
+  } catch (error) {
+    const why = (error as Error).message;
+    remark(`this machine cannot be simulated (${why}): tables of other hosts are tried, and verdicts compared`);
+    return builtIn;
+  }
 }
 
 function boot(spec: PlaceSpec): Place | null {

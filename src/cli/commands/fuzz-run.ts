@@ -34,6 +34,7 @@ export async function fuzz(options: FuzzCliOptions): Promise<number> {
     kernelOptions: { ...kernelOptions(options) },
   });
   for (const hit of outcome.hits) harvest.add(hit);
+  harvest.close();
   const { findings } = harvest;
   if (corpus) {
     for (const finding of findings) corpus.save(finding);
@@ -72,7 +73,9 @@ function replay(path: string, options: FuzzCliOptions): number {
   };
   const [spec] = prepare(given).plan.places;
   const entries = finding.entries.map((text, position) => parseEntry(text, `${path}: entry ${position}`));
-  const held = new Bench(new Place(spec!), law).holds(entries, finding.chance);
+  const bench = new Bench(new Place(spec!), law);
+  const held = bench.holds(entries, finding.chance);
+  bench.close();
   if (options.json) printJson({ property: law.name, cell: finding.cell, holds: held });
   else print(`${colours.bold(law.name)}: ${held ? colours.green('holds') : colours.red('does not hold')} for ${path}`);
   return held ? EXIT_OK : EXIT_REFUSED;

@@ -67,7 +67,8 @@ export function ioctlSequence(options: IoctlSequenceOptions = {}): Arbitrary<Ite
       fc.tuple(who, nth).map((place) => new Run(...place)),
       fc.tuple(who, nth).map((place) => new Close(...place)),
     ],
-    { maxCommands },
+    // Whatever the global size: it takes a few commands to get to a table.
+    { maxCommands, size: 'max' },
   );
 }
 

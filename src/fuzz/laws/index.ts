@@ -3,6 +3,7 @@ import { acceptWhatYouAdvertise } from './accept-what-you-advertise.js';
 import { errnoOnly } from './errno-only.js';
 import { findingsComplete } from './findings-complete.js';
 import { idempotence } from './idempotence.js';
+import { live } from './live.js';
 import { monotoneRefusal } from './monotone-refusal.js';
 import { orderIndependence } from './order-independence.js';
 import { overlayContainment } from './overlay-containment.js';
@@ -26,6 +27,7 @@ export const LAWS: readonly Law[] = [
   findingsComplete,
   overlayContainment,
   errnoOnly,
+  live,
 ];
 
 export const lawNamed = (name: string): Law | undefined => LAWS.find((law) => law.name === name);
