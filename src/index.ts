@@ -67,7 +67,11 @@ export {
   type Reserved,
 } from './kvm/policy.js';
 export { ERRNO, type ErrnoName, errnoName } from './linux/errno.js';
+export type { HostCpu } from './linux/host-cpu.js';
 export type { HostInputs } from './linux/host-inputs.js';
 export { HostKernel } from './linux/host-kernel.js';
+export { HostMachine, type HostMachineOptions } from './linux/host-machine.js';
+export { diffHostState, type HostChange, type HostState, hostState } from './linux/host-state.js';
 export { Process, type ProcessOptions } from './linux/process.js';
+export type { LoggedEvent, Program, ProgramOptions, ProgramResult } from './linux/programs.js';
 export { TDX_MODULE_NAMES } from './tdx/kvm-models.js';

@@ -13,7 +13,7 @@ import { RawCpuid } from '../emu/raw-cpuid.js';
 import type { BootState } from './boot.js';
 import { type CpuRow, FIRMWARE_ROWS, LINUX_ROWS, type Place } from './cpu-rows.js';
 import type { HostInputs } from './host-inputs.js';
-import { HOST_DIALECT, readVariable } from './scope.js';
+import { HOST_DIALECT } from './scope.js';
 
 /** Walks the rows of `cpu-rows.ts`: what silicon the host has, and what Linux makes of each CPU. */
 
@@ -226,9 +226,4 @@ function write(core: Core, { row, bits, lo, hi, adds, index }: CompiledRow, scop
   if (msrs.read(index!) !== MSR_OK) return false;
   const keep = row.register === 'EFER' ? ~EFER_LMA : -1;
   return msrs.write(index!, (msrs.value[0]! & keep) | low, msrs.value[1]! | high) === MSR_OK;
-}
-
-/** The value of a fact about the host. */
-export function factOf(scope: BootState, name: string): number {
-  return readVariable(scope, name) as number;
 }

@@ -46,8 +46,9 @@ export interface KernelText {
   readonly returnByEretu: bigint;
   /** Where programs in the kernel return to. */
   readonly programEnd: bigint;
-  /** RIP after the HLT of an end. */
+  /** RIP after the HLT of an end, and the other way round. */
   readonly ends: ReadonlyMap<bigint, End>;
+  readonly halts: Readonly<Record<End, bigint>>;
 }
 
 const VECTORS_WITH_ERROR_CODE = new Set([8, 10, 11, 12, 13, 14, 17, 21, 29, 30]);
@@ -355,5 +356,6 @@ function build(): KernelText {
     returnByEretu: at('return_by_eretu'),
     programEnd: at('returned'),
     ends: new Map(ENDS.map((name) => [at(`${name}.after`), name])),
+    halts: Object.fromEntries(ENDS.map((name) => [name, at(`${name}.after`)])) as Record<End, bigint>,
   };
 }

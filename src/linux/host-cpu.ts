@@ -133,9 +133,14 @@ export class HostCpu {
     return this.resume(limit);
   }
 
-  /** Gets a program in the kernel ready. */
+  /**
+   * Gets a program in the kernel ready. After a panic nothing runs any more: every program ends in that panic at once.
+   *
+   * @throws Error when another program is under way
+   */
   startKernel(program: Program, { registers = {}, interrupts = true, fixup }: ProgramOptions = {}): void {
     const { core, memory } = this;
+    if (this.stays()) return;
     memory.physical.load(this.programs.kernel, kernelBytes(program));
     this.start(false, 0n, registers);
     const top = this.task.stackTop - WORD;
@@ -146,9 +151,10 @@ export class HostCpu {
     this.writePerCpu(PER_CPU.FIXUP, fixup === undefined ? 0n : kernelProgram(this.id) + BigInt(fixup));
   }
 
-  /** Gets a program in user mode ready; the kernel has still to return to it, with IRETQ or ERETU. */
+  /** Likewise a program in user mode, to which the kernel has still to return, with IRETQ or ERETU. */
   startUser(program: Program, { registers = {}, interrupts = true }: ProgramOptions = {}): void {
     const { core, memory } = this;
+    if (this.stays()) return;
     memory.physical.load(this.programs.user, userBytes(program, this.id));
     this.prepareUserMode();
     const start = userProgram(this.id);
@@ -220,6 +226,17 @@ export class HostCpu {
     tsc.read();
     const now = (BigInt(tsc.value[1]! >>> 0) << 32n) | BigInt(tsc.value[0]! >>> 0);
     writeMsr(this.core, msrIndex('IA32_TSC_DEADLINE'), now + BigInt(ticks));
+  }
+
+  /** Whether the kernel has panicked: then the core stays where it is. */
+  private stays(): boolean {
+    if (this.running) throw new Error(`CPU ${this.id} has a program under way`);
+    if (this.panicked === null) return false;
+    this.start(false, 0n, {});
+    this.core.rip = kernelText().halts.panic;
+    this.core.rflags = RFLAGS_FIXED;
+    this.core.activity = ACTIVITY.HALTED;
+    return true;
   }
 
   private start(user: boolean, ends: bigint, registers: NonNullable<ProgramOptions['registers']>): void {

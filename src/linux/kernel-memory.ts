@@ -85,6 +85,10 @@ export class KernelMemory {
   readonly la57: boolean;
   /** Where all physical memory is mapped. */
   readonly directMap: bigint;
+  /** Physical addresses of {@link DATA}, {@link USER_DATA} and {@link USER_SAVE}. */
+  readonly data: number;
+  readonly userData: number;
+  readonly userSave: number;
   private readonly noExecute: boolean;
   /** Small pages, by linear address. */
   private readonly pages = new Map<bigint, number>();
@@ -106,7 +110,10 @@ export class KernelMemory {
     this.nextStack = vmalloc(choices.la57);
     this.tables = new PageTableBuilder(this.physical, TABLES_BASE, choices.la57 ? 5 : 4);
     this.mapAll(choices.gigabytePages);
-    this.mapImage(cpus);
+    this.mapText();
+    this.data = this.newRange(DATA, PAGE_SIZE, KERNEL_DATA_PAGE);
+    this.userData = this.newRange(USER_DATA, USER_DATA_SIZE, USER_DATA_PAGE);
+    this.userSave = this.newRange(USER_SAVE, cpus * USER_SAVE_SIZE, USER_DATA_PAGE);
   }
 
   /** CR3 of the kernel. */
@@ -149,21 +156,16 @@ export class KernelMemory {
   newCpu(cpu: number): CpuPlaces & { readonly perCpuPhysical: number; readonly programs: ProgramSlots } {
     const perCpuPhysical = this.newPages(1);
     const places = cpuPlaces(cpu, this.linear(perCpuPhysical));
-    const gdt = this.newPages(1);
-    const tss = this.newPages(1);
-    this.map(places.gdt, gdt, PAGE_SIZE, KERNEL_CONSTANTS);
-    this.map(places.tss, tss, PAGE_SIZE, KERNEL_DATA_PAGE);
-    this.physical.load(gdt, gdtImage(places.tss));
-    this.mapStack(places.entryStack);
-    for (const name of IST_STACKS) this.mapStack(places.ist[name]);
-    this.physical.load(tss, tssImage(places));
-    const kernel = this.newPages(PROGRAM_SIZE / PAGE_SIZE);
-    this.map(kernelProgram(cpu), kernel, PROGRAM_SIZE, KERNEL_CODE);
-    const user = this.newPages(PROGRAM_SIZE / PAGE_SIZE);
-    this.map(userProgram(cpu), user, PROGRAM_SIZE, USER_CODE);
-    const stack = this.newPages(USER_STACK_SIZE / PAGE_SIZE);
-    this.map(userStackTop(cpu) - BigInt(USER_STACK_SIZE), stack, USER_STACK_SIZE, USER_DATA_PAGE);
-    return { ...places, perCpuPhysical, programs: { kernel, user } };
+    this.physical.load(this.newRange(places.gdt, PAGE_SIZE, KERNEL_CONSTANTS), gdtImage(places.tss));
+    this.physical.load(this.newRange(places.tss, PAGE_SIZE, KERNEL_DATA_PAGE), tssImage(places));
+    for (const top of [places.entryStack, ...IST_STACKS.map((name) => places.ist[name])])
+      this.newRange(top - BigInt(PAGE_SIZE), PAGE_SIZE, KERNEL_DATA_PAGE);
+    this.newRange(userStackTop(cpu) - BigInt(USER_STACK_SIZE), USER_STACK_SIZE, USER_DATA_PAGE);
+    const programs = {
+      kernel: this.newRange(kernelProgram(cpu), PROGRAM_SIZE, KERNEL_CODE),
+      user: this.newRange(userProgram(cpu), PROGRAM_SIZE, USER_CODE),
+    };
+    return { ...places, perCpuPhysical, programs };
   }
 
   /** Where a linear address of the kernel lies; -1 when it is not mapped. */
@@ -187,11 +189,6 @@ export class KernelMemory {
     if (this.physical.write(physical, 8, lo, hi) !== MEMORY_OK) throw new Error(`there is no RAM at ${physical}`);
   }
 
-  /** Where {@link DATA}, {@link USER_DATA} and {@link USER_SAVE} lie. */
-  data = 0;
-  userData = 0;
-  userSave = 0;
-
   private newPages(pages: number): number {
     const at = this.image;
     this.image += pages * PAGE_SIZE;
@@ -199,8 +196,12 @@ export class KernelMemory {
     return at;
   }
 
-  private mapStack(top: bigint): void {
-    this.map(top - BigInt(PAGE_SIZE), this.newPages(1), PAGE_SIZE, KERNEL_DATA_PAGE);
+  /** Maps new pages of the kernel's image. @returns where they lie */
+  private newRange(address: bigint, size: number, flags: PageFlags): number {
+    const pages = Math.ceil(size / PAGE_SIZE);
+    const physical = this.newPages(pages);
+    this.map(address, physical, pages * PAGE_SIZE, flags);
+    return physical;
   }
 
   private mapAll(gigabytePages: boolean): void {
@@ -211,22 +212,11 @@ export class KernelMemory {
     for (let at = 0; at < end; at += size) this.tables.map(this.linear(at), at, flags, size);
   }
 
-  private mapImage(cpus: number): void {
+  private mapText(): void {
     const { bytes } = kernelText();
-    const text = this.newPages(bytes.length / PAGE_SIZE);
-    this.physical.load(text, bytes);
-    this.map(TEXT, text, bytes.length, KERNEL_CODE);
-    this.data = this.newPages(1);
-    this.map(DATA, this.data, PAGE_SIZE, KERNEL_DATA_PAGE);
+    this.physical.load(this.newRange(TEXT, bytes.length, KERNEL_CODE), bytes);
     idt ??= idtImage();
-    const table = this.newPages(1);
-    this.physical.load(table, idt);
-    this.map(IDT, table, PAGE_SIZE, KERNEL_CONSTANTS);
-    this.userData = this.newPages(USER_DATA_SIZE / PAGE_SIZE);
-    this.map(USER_DATA, this.userData, USER_DATA_SIZE, USER_DATA_PAGE);
-    const saveSize = Math.ceil((cpus * USER_SAVE_SIZE) / PAGE_SIZE) * PAGE_SIZE;
-    this.userSave = this.newPages(saveSize / PAGE_SIZE);
-    this.map(USER_SAVE, this.userSave, saveSize, USER_DATA_PAGE);
+    this.physical.load(this.newRange(IDT, PAGE_SIZE, KERNEL_CONSTANTS), idt);
   }
 }
 

@@ -229,6 +229,7 @@ describe.each(DELIVERIES)('%s', (name, boot) => {
     });
     expect(result).toMatchObject({ end: 'panic', vector: 8 });
     expect(machine.panicked).toBe(8);
+    expect(first(machine).runUser((a) => a.nop())).toMatchObject({ end: 'panic', vector: 8, systemCalls: 0 });
   });
 
   test(`without ${name === 'IDT' ? 'an IDT' : 'an entry page'} there is a triple fault: the machine resets`, () => {
@@ -252,6 +253,7 @@ describe.each(DELIVERIES)('%s', (name, boot) => {
     const halfway = cpu.resume(cpu.core.clock.now[0]! + 800);
     expect(halfway).toMatchObject({ end: null, stop: 'limit' });
     expect(halfway.registers.rcx).toBeGreaterThan(0n);
+    expect(() => cpu.startKernel((a) => a.nop())).toThrow('CPU 0 has a program under way');
     expect(cpu.resume()).toMatchObject({ end: 'exited', began: halfway.began });
   });
 
@@ -334,6 +336,13 @@ describe('tasks', () => {
 });
 
 describe('several CPUs', () => {
+  test('machines of one host share what the silicon is, and no memory', () => {
+    const [one, other] = [executing('genoa'), executing('genoa')];
+    expect(first(one).core.silicon).toBe(first(other).core.silicon);
+    expect(first(one).core.costs).toBe(first(other).core.costs);
+    expect(one.memory.physical).not.toBe(other.memory.physical);
+  });
+
   test('a store of one ends the UMWAIT of another', () => {
     const machine = executing('sapphire-rapids', {}, { cpus: 2 });
     const [waiter, writer] = machine.cpus as [HostCpu, HostCpu];
