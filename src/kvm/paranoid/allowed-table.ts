@@ -86,6 +86,8 @@ interface CompiledRow {
   readonly row: RuleRow;
   readonly applies: Expression<RuleScope> | null;
   readonly rules: Readonly<Record<Overlay, CompiledRule>>;
+  /** Whether what it says may differ from one sub-leaf to the next. */
+  readonly differs: boolean;
 }
 
 /** The rows of one function, or of a range of functions that share a row, in table order. */
@@ -193,6 +195,7 @@ function compileRows(vendor: VendorModule): readonly CompiledRow[] {
     const rule = compileRule(row.rule);
     return {
       row,
+      differs: differs(row),
       applies: expression(row.if),
       rules: {
         DEFAULT: rule,
@@ -208,6 +211,15 @@ const NO_FIELDS: readonly ResolvedField[] = [];
 /** A rule that is the same whatever the host. */
 function plain(kind: 'ignored' | 'zero', row: RuleRow | null, index: number): Resolved {
   return { kind, mask: 0, fields: NO_FIELDS, value: 0, orZero: false, row, index };
+}
+
+/** Whether a row speaks of the sub-leaf, or of what the host's CPU has there. */
+function differs(row: RuleRow): boolean {
+  const texts = [row.rule, row.svm, row.tdx].flatMap((rule) => [
+    ...[rule?.mask, rule?.value, rule?.when],
+    ...(rule?.fields ?? []).map(([, , limit]) => (typeof limit === 'string' ? limit : undefined)),
+  ]);
+  return [row.if, ...texts].some((text) => text !== undefined && /\b(index|raw)\b/.test(text));
 }
 
 /** The rule of a register that no row covers. */
@@ -286,10 +298,10 @@ export class RuleResolver {
   lastIndex(fn: number): number {
     if (!this.indexed.has(fn)) return 0;
     let last = 0;
-    for (const { row, applies } of this.table.functions.get(fn)?.rows ?? []) {
+    for (const { row, applies, differs } of this.table.functions.get(fn)?.rows ?? []) {
       if (typeof row.index === 'number') last = Math.max(last, row.index);
       else if (row.index !== 'any' && row.index[1] < 0xffff_ffff) last = Math.max(last, row.index[1]);
-      else if (applies) last = Math.max(last, this.rawMaximum(fn));
+      else if (applies) last = Math.max(last, differs || row.index === 'any' ? this.rawMaximum(fn) : row.index[0]);
     }
     return last;
   }

@@ -56,6 +56,7 @@ class ScreenBuilder {
   /** Rows by line, and by what tells them apart: many lines have the row that is all zero or all ignored. */
   private readonly byLine: (Row | undefined)[] = [];
   private readonly rows = new Map<string, Row>();
+  private readonly slotsByLine: (number | undefined)[] = [];
   /** Where sequences of rows are, by their ids. */
   private readonly places = new Map<string, number>();
 
@@ -65,8 +66,13 @@ class ScreenBuilder {
 
   putFunction(slot: number): void {
     const line = this.rules.lineOf(functionOf(slot), 0, false);
+    const count = this.rules.subleaves[slot]!;
+    if (count === 0) {
+      this.slots[slot] = this.slotOfLine(line);
+      return;
+    }
     const any = this.rowOf(line);
-    const subleaves = Array.from({ length: this.rules.subleaves[slot]! }, (_, i) => this.rowOf(line + 1 + i));
+    const subleaves = Array.from({ length: count }, (_, i) => this.rowOf(line + 1 + i));
     while (subleaves.length > 1 && subleaves.at(-1) === subleaves.at(-2)) subleaves.pop();
     if (subleaves.every((row) => row === any)) this.slots[slot] = this.slotOf(any);
     else
@@ -109,6 +115,13 @@ class ScreenBuilder {
       this.rows.set(key, row);
     }
     return row;
+  }
+
+  /** The word of a slot without sub-leaves: most functions share a line with others. */
+  private slotOfLine(line: number): number {
+    const word = this.slotsByLine[line] ?? this.slotOf(this.rowOf(line));
+    this.slotsByLine[line] = word;
+    return word;
   }
 
   /** The word of a slot with one row. */
