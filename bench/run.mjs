@@ -1,55 +1,41 @@
 // Runs each subject in a process of its own: V8's type feedback of one would colour the next.
 //
-//   npm run bench                       all subjects, thoroughly
-//   npm run bench:quick                 the same in less than a minute
-//   npm run bench -- verify batch       some of them
+//   npm run bench                       all subjects, thoroughly; records the figures, draws the plots, fills
+//                                       docs/performance.md: for a machine that does nothing else
+//   npm run bench:quick                 the same in less than a minute; records nothing
+//   npm run bench -- verify batch       some of them; records nothing
 //   npm run bench -- --repeat=10 verify ten processes in a row, and how far their ratios are apart
-//   npm run bench -- --record           makes this run the one that others are compared with
+//   npm run bench -- --no-record        all, without recording
 //
-// Every run leaves its figures in bench/results/.
+// Every run says which ratios have moved since the last recorded run, and leaves its figures in bench/results/.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { arch, cpus, loadavg, release, tmpdir, type } from 'node:os';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { commit, keep, lastRecorded, machine, moved, record } from './lib/history.mjs';
+import { number, verdict, writePage } from './lib/page.mjs';
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const flags = process.argv.slice(2).filter((word) => word.startsWith('--'));
 const wanted = process.argv.slice(2).filter((word) => !word.startsWith('--'));
 const quick = flags.includes('--quick');
-const repeat = Number(flags.find((flag) => flag.startsWith('--repeat='))?.split('=')[1] ?? 1);
-const RECORDED = here('results/recorded.json');
+const repeat = Number(flags.find((flag) => flag.startsWith('--repeat='))?.split('=')[1] ?? 0);
+const recording = !quick && wanted.length === 0 && !flags.includes('--no-record');
 
 /** The subjects in the order of the documentation. */
-const ORDER = ['verify', 'refuse', 'hosts', 'scaling', 'batch', 'workers', 'ioctl', 'boot'];
+const ORDER = [
+  ...['verify', 'refuse', 'hosts', 'scaling', 'batch', 'workers'],
+  ...['ioctl', 'placement', 'boot', 'sweep', 'startup'],
+];
 const subjects = readdirSync(here('.'))
   .filter((file) => file.endsWith('.bench.mjs'))
   .map((file) => file.replace('.bench.mjs', ''))
   .filter((subject) => wanted.length === 0 || wanted.includes(subject))
   .sort((a, b) => ORDER.indexOf(a) - ORDER.indexOf(b));
 
-/** The commit that is checked out, as far as the files of git say. */
-function commit() {
-  const git = here('../.git');
-  try {
-    const head = readFileSync(join(git, 'HEAD'), 'utf8').trim();
-    const ref = head.replace(/^ref: /, '');
-    return (ref === head ? head : readFileSync(join(git, ref), 'utf8').trim()).slice(0, 12);
-  } catch {
-    return 'unknown';
-  }
-}
-
-function machine() {
-  const [cpu] = cpus();
-  const [load] = loadavg();
-  return {
-    cpu: `${cpus().length} x ${cpu.model.trim()}`,
-    system: `${type()} ${release()} ${arch()}`,
-    node: `${process.version}, V8 ${process.versions.v8}`,
-    load: Number(load.toFixed(2)),
-  };
-}
+/** How many processes in a row: what V8 makes of the kernels must not depend on luck. */
+const processes = (subject) => repeat || (recording && subject === 'verify' ? 10 : 1);
 
 const scratch = mkdtempSync(join(tmpdir(), 'bench-'));
 const before = machine();
@@ -61,72 +47,74 @@ function run(subject) {
   const out = join(scratch, 'figures.json');
   rmSync(out, { force: true });
   const env = { ...process.env, BENCH_QUICK: quick ? '1' : '', BENCH_OUT: out };
-  if (flags.includes('--record')) env.BENCH_PLOT = here('../docs/verification-cost.svg');
+  if (recording) env.BENCH_PLOTS = here('../docs/');
   console.log(`== ${subject}`);
   const { status } = spawnSync(process.execPath, ['--expose-gc', here(`${subject}.bench.mjs`)], {
     stdio: 'inherit',
     env,
   });
-  if (status !== 0) failed = true;
+  if (status !== 0) {
+    failed = true;
+    console.log(`${subject} failed`);
+  }
   return existsSync(out) ? JSON.parse(readFileSync(out, 'utf8')).figures : [];
 }
 
-const results = Object.fromEntries(
-  subjects.map((subject) => [subject, Array.from({ length: repeat }, () => run(subject))]),
-);
+/** The figures of several processes as one list: medians, with what was least and most. */
+function together(runs) {
+  return runs[0].map((first) => {
+    const values = runs
+      .flatMap((figures) => figures.filter(({ name }) => name === first.name).map(({ value }) => value))
+      .sort((a, b) => a - b);
+    const value = values[values.length >> 1];
+    return values.length > 1 ? { ...first, value, least: values[0], most: values.at(-1) } : first;
+  });
+}
+
+const figures = {};
+for (const subject of subjects)
+  figures[subject] = together(Array.from({ length: processes(subject) }, () => run(subject)));
 rmSync(scratch, { recursive: true });
 
-const recorded = existsSync(RECORDED) ? JSON.parse(readFileSync(RECORDED, 'utf8')) : null;
-const number = (value) => (value >= 1000 ? value.toFixed(0) : String(Number(value.toPrecision(3))));
+const date = new Date(start).toISOString().slice(0, 19);
+const document = { date, commit: commit(), quick, machine: before, loadAfter: machine().load, figures };
+const recorded = lastRecorded();
 
-/** What a figure is meant to be, and whether it is. */
-function verdict({ value, bar }) {
-  if (!bar) return '';
-  const met = bar[0] === '<=' ? value <= bar[1] : value >= bar[1];
-  return `${bar[0]} ${bar[1]}${met ? '' : '  NOT MET'}`;
-}
-
-/** A ratio beside the recorded one. */
-function comparison(subject, { name, value, unit }) {
-  const old = recorded?.figures[subject]?.find((candidate) => candidate.name === name);
-  if (!old || unit !== 'x') return '';
-  const change = value / old.value;
-  return `${number(old.value)} recorded, ${change.toFixed(2)} of it${change > 1.15 || change < 0.87 ? '  CHANGED' : ''}`;
-}
-
-console.log(`\n${before.cpu}, ${before.system}, Node ${before.node}, load ${before.load}, commit ${commit()}`);
-const rows = [];
-for (const [subject, runs] of Object.entries(results)) {
-  for (const [n, first] of (runs[0] ?? []).entries()) {
-    const values = runs.map((figures) => figures[n]?.value).filter((value) => value !== undefined);
-    const range = repeat > 1 ? ` (${number(Math.min(...values))} … ${number(Math.max(...values))})` : '';
-    const middle = [...values].sort((a, b) => a - b)[values.length >> 1];
-    const shown = { ...first, value: middle };
-    rows.push([
-      subject,
-      first.name,
-      `${number(middle)} ${first.unit}${range}`,
-      verdict(shown),
-      comparison(subject, shown),
-    ]);
+/** Rows side by side. */
+function print(rows) {
+  const widths = rows.reduce((all, row) => row.map((cell, i) => Math.max(all[i] ?? 0, cell.length)), []);
+  for (const row of rows) {
+    const cells = row.map((cell, i) => cell.padEnd(widths[i]));
+    console.log(cells.join('  ').trimEnd());
   }
 }
-const widths = [0, 1, 2, 3].map((column) => Math.max(0, ...rows.map((row) => row[column].length)));
-for (const row of rows)
-  console.log(
-    row
-      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-      .join('  ')
-      .trimEnd(),
+
+const rowsOf = (wantedUnit) =>
+  Object.entries(figures).flatMap(([subject, list]) =>
+    list
+      .filter(({ unit }) => (unit === 'x') === wantedUnit)
+      .map((figure) => {
+        const range = figure.least === undefined ? '' : ` (${number(figure.least)} … ${number(figure.most)})`;
+        return [subject, figure.name, `${number(figure.value)} ${figure.unit}${range}`, verdict(figure)];
+      }),
   );
-console.log(`${((Date.now() - start) / 1000).toFixed(0)} s`);
+
+console.log(`\n${before.cpu}, ${before.system}, Node ${before.node}, load ${before.load}, commit ${document.commit}`);
+console.log('\nFigures of this machine, at this time:');
+print(rowsOf(false));
+console.log('\nRatios:');
+print(rowsOf(true));
+
+const changes = moved(figures, recorded);
+if (!recorded) console.log('\nNo run has been recorded yet to compare with.');
+else {
+  console.log(`\nMoved by more than 15 % since ${recorded.date} (${recorded.commit}), of ${changes.compared} ratios:`);
+  print(changes.moved.length > 0 ? changes.moved : [['none']]);
+}
+console.log(`\n${((Date.now() - start) / 1000).toFixed(0)} s`);
 
 if (!failed) {
-  const date = new Date(start).toISOString().slice(0, 19);
-  const figures = Object.fromEntries(Object.entries(results).map(([subject, runs]) => [subject, runs.at(-1)]));
-  const document = { date, commit: commit(), quick, machine: before, figures };
-  const name = flags.includes('--record') ? RECORDED : here(`results/${date.replaceAll(':', '')}.json`);
-  writeFileSync(name, `${JSON.stringify(document, null, 1)}\n`);
-  console.log(`figures in ${name.slice(here('..').length)}`);
+  console.log(`figures in ${recording ? record(document) : keep(document)}`);
+  if (recording) writePage(document);
 }
 process.exitCode = failed ? 1 : 0;

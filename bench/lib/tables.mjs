@@ -12,8 +12,8 @@ const HYPER_V = [
 ];
 
 /** The rules of one overlay of a built-in host, and what KVM reports there. */
-export function rulesOf(name, overlay) {
-  const module = bootKvm(describeBuiltIn(builtInHost(name)), { policy: 'paranoid' });
+export function rulesOf(name, overlay, options = {}) {
+  const module = bootKvm(describeBuiltIn(builtInHost(name)), { policy: 'paranoid', ...options });
   const vmm = new Vmm(module, { guestPermissions: [18] });
   const chosen = overlay ?? module.defaultOverlay;
   const allowed = module.allowed(chosen, vmm.process);
