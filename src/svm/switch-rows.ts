@@ -11,9 +11,10 @@ export interface SwitchRow {
    * - `vmcb` VMRUN and #VMEXIT themselves;
    * - `user-return` loaded when the vCPU is, restored on the way to user mode;
    * - `manual` WRMSR before VMRUN and after #VMEXIT, where the values differ;
+   * - `nobody` the guest's value waits in the VMCB, and the guest runs with the host's;
    * - `none` a command: nothing stays.
    */
-  readonly by: 'vmload' | 'vmcb' | 'user-return' | 'manual' | 'none';
+  readonly by: 'vmload' | 'vmcb' | 'user-return' | 'manual' | 'nobody' | 'none';
   /** When the row counts; several rows of one MSR exclude each other. */
   readonly when: SwitchCondition;
   /** When the guest reads and writes hardware without an exit. */
@@ -55,6 +56,7 @@ export const SWITCH_ROWS: readonly SwitchRow[] = [
   row('IA32_PAT', 'vmcb', 'never', 'svm_set_msr(): vmcb01->save.g_pat, with nested paging'),
   row('IA32_TSC_AUX', 'user-return', 'never', 'svm_prepare_switch_to_guest(): tsc_aux_uret_slot'),
   row('IA32_DEBUGCTL', 'vmcb', 'lbr', 'svm_update_lbrv(): LBR virtualization is on while the guest records branches', { when: 'lbr' }),
+  row('IA32_DEBUGCTL', 'nobody', 'never', 'svm_set_msr(): before 433265870ab3', { when: 'no-lbr', until: '6.12' }),
   row('IA32_DEBUGCTL', 'manual', 'never', '433265870ab3: svm_vcpu_run() switches it where hardware does not', { when: 'no-lbr', since: '6.18' }),
   row('MSR_LASTBRANCHFROMIP', 'vmcb', 'lbr', 'svm_recalc_lbr_msr_intercepts()', { when: 'lbr' }),
   row('MSR_LASTBRANCHTOIP', 'vmcb', 'lbr', 'svm_recalc_lbr_msr_intercepts()', { when: 'lbr' }),
