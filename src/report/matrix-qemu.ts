@@ -1,6 +1,7 @@
 import { type CpuidEntry2, type CpuidRow, REGISTERS, type Register } from '../cpuid/entry.js';
 import { type Feature, featureNamed } from '../cpuid/features.js';
 import { isIndexed } from '../cpuid/indexed.js';
+import { vendorString } from '../linux/scope.js';
 
 /**
  * How QEMU (11.1, `target/i386`) makes the table that it passes to KVM_SET_CPUID2: what follows from what, and what it
@@ -36,6 +37,7 @@ const LEAF_ROWS: readonly (readonly [fn: number, roots: readonly Bit[]])[] = [
   [0x1e, [named('AMX_TILE')]],
   [0x24, [named('AVX10')]],
   [0x29, [named('APX')]],
+  [0x8000_000a, [named('SVM')]],
 ];
 
 /** XSAVE components (`x86_ext_save_areas[]`) and the features that bring each of them. */
@@ -64,6 +66,8 @@ const ADDED: readonly Feature[] = ['HYPERVISOR', 'TSC_DEADLINE_TIMER', 'HTT', 'A
 const ALIASES = 'FPU VME DE PSE TSC MSR PAE MCE CX8 APIC MTRR PGE MCA CMOV PAT PSE36 MMX FXSR'
   .split(' ')
   .map(featureNamed);
+
+const ALIAS_MASK = ALIASES.reduce((mask, { mask: bit }) => mask | bit, 0);
 
 /** Registers that are feature words of QEMU, and with it what it adds beyond {@link ADDED}. */
 interface WordRow {
@@ -171,12 +175,16 @@ export interface FilteredTable {
  * Takes from a recorded table what QEMU takes away on a real host: bits of feature words that KVM does not report
  * (`x86_cpu_filter_features()`, `mark_unavailable_features()`), then the leaves that hang on them; leaves that are
  * copied come from this KVM. XSAVE sub-leaves are QEMU's `x86_ext_save_areas[]`: every component that KVM supports,
- * whether the model has it or not. Vendor string, caches and topology stay as recorded.
+ * whether the model has it or not. Under KVM a named model gets the host's vendor, and with it AMD's copies of 1.EDX or
+ * not. Caches and topology stay as recorded.
  */
 export function filterAsQemu(entries: readonly CpuidEntry2[], host: QemuHost): FilteredTable {
   const kvm = new TableView(host.supported);
   const raw = new TableView(host.raw);
-  const cut = entries.map((entry) => cutWords(entry, kvm));
+  const cut = withHostVendor(
+    entries.map((entry) => cutWords(entry, kvm)),
+    raw,
+  );
   const table = new TableView(cut);
   const filtered = cut.map((entry) => fillLeaf(entry, table, kvm, raw));
   return { entries: filtered, mayUseAmx: new TableView(filtered).hasComponent(XTILE_DATA) };
@@ -198,6 +206,21 @@ const aliases = (fn: number, register: Register, kvm: TableView): number =>
   fn === 0x8000_0001 && register === 'edx'
     ? ALIASES.reduce((mask, feature) => (kvm.has(bitOf(feature)) ? mask | feature.mask : mask), 0)
     : 0;
+
+const AMD_VENDORS: readonly string[] = ['AuthenticAMD', 'HygonGenuine'];
+
+/** The table with the host's vendor (`host_cpu_instance_init()`), and what `x86_cpu_realizefn()` makes of it. */
+function withHostVendor(entries: readonly CpuidEntry2[], raw: TableView): readonly CpuidEntry2[] {
+  const vendor = registersOf(raw, 0, 0);
+  const table = new TableView(entries);
+  const isAmd = AMD_VENDORS.includes(vendorString(vendor.ebx, vendor.ecx, vendor.edx));
+  const copies = isAmd ? ALIASES.reduce((mask, item) => (table.has(bitOf(item)) ? mask | item.mask : mask), 0) : 0;
+  return entries.map((entry) => {
+    if (entry.function === 0) return { ...entry, ebx: vendor.ebx, ecx: vendor.ecx, edx: vendor.edx };
+    if (entry.function !== 0x8000_0001) return entry;
+    return { ...entry, edx: ((entry.edx & ~ALIAS_MASK) | copies) >>> 0 };
+  });
+}
 
 const AVX10_VERSION = 0xff;
 

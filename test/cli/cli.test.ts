@@ -339,6 +339,14 @@ describe.runIf(existsSync(MAIN)).concurrent('kvm-cpuid', () => {
       expect(columns.map((column: Document) => column.name)).toEqual(asked);
     });
 
+    test('--hosts all is every built-in host, whatever its vendor', async () => {
+      const args = ['--payloads', `${QEMU}#models.EPYC-Turin-v1`, '--hosts', 'all', '--json'];
+      const [{ columns }, hosts] = (await Promise.all([run(['matrix', ...args]), run(['hosts', '--json'])])).map(
+        documentOf,
+      );
+      expect(columns.map((column: Document) => column.host)).toEqual(hosts.map(({ name }: Document) => name));
+    });
+
     test('several VM types; a host that does not offer one is no error', async () => {
       const args = ['--payloads', variants, '--hosts', 'genoa,sapphire-rapids', '--vm-types', 'default,tdx'];
       const result = await run(['matrix', ...args, '--policy', 'off', '--json']);

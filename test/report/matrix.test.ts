@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { builtInHost, type CpuidEntry2, describeBuiltIn, type Reason } from '../../src/index.js';
-import { bitsOf, type Cell, Column, type Filter, isForVendor, type Model } from '../../src/report/matrix.js';
+import { bitsOf, type Cell, Column, type Filter, isForVendor, type Model, vendorOf } from '../../src/report/matrix.js';
 import { matrixDocument } from '../../src/report/matrix-document.js';
 import { alikeModels, changeGroups, namesInShort, refusalGroups } from '../../src/report/matrix-groups.js';
 import { readModels, withUniqueNames } from '../../src/report/matrix-models.js';
@@ -204,6 +204,22 @@ describe('groups and the document', () => {
     expect(namesInShort(['X-v1', 'X-v4', 'Y-v1'], all)).toBe('X-v1,v4, Y-v1');
     expect(namesInShort(['X-v1', 'X-v2', 'X-v4'], all)).toBe('X-*');
     expect(namesInShort([], all)).toBe('');
+  });
+});
+
+describe("another vendor's host", () => {
+  const [intel, amd] = [columnOn('granite-rapids', 'qemu'), columnOn('genoa', 'qemu')];
+  const vendorOn = (column: Column, name: string) =>
+    vendorOf(column.tableOf(modelNamed(name).tables[0]!.entries).entries);
+
+  test("QEMU writes the host's vendor", () => {
+    expect([vendorOn(intel!, 'EPYC-v1'), vendorOn(amd!, 'EPYC-v1')]).toEqual(['GenuineIntel', 'AuthenticAMD']);
+    expect(vendorOn(amd!, 'Skylake-Server-v5')).toBe('AuthenticAMD');
+  });
+
+  test("AMD's copies of 1.EDX come and go with it", () => {
+    expect(texts(columnOn('granite-rapids').judge(modelNamed('qemu64-v1'))).join()).toContain('CPUID.80000001H:EDX');
+    for (const column of [intel!, amd!]) expect(column.judge(modelNamed('qemu64-v1')).errno).toBe('OK');
   });
 });
 

@@ -59,7 +59,7 @@ export function addMatrix(program: Command): void {
     )
     .option(
       '--hosts <names>',
-      "hosts, separated by commas: built-in names or files (default: the built-in ones of each table's vendor)",
+      "hosts, separated by commas: built-in names or files, `all` for every built-in one (default: those of each table's vendor)",
       list,
       [],
     )
@@ -90,8 +90,8 @@ under "enforce"): --filter qemu does the same with the simulated KVM's answer, s
 would have to change. Tables of other VMMs are meant for --filter none.
 
 A table names its vendor in leaf 0; without --hosts it is asked of built-in hosts of that vendor only. With --hosts every
-table is asked of every host: the vendor string, caches and topology stay as recorded (QEMU would write the host's vendor
-unless told vendor=…), which no rule looks at.
+table is asked of every host: as recorded with --filter none (no rule looks at the vendor string, caches and topology);
+with the host's vendor and its copies of 1.EDX with --filter qemu, as QEMU does under KVM unless told vendor=…
 
 Exit status: 0 all accepted, 1 something refused, 2 bad usage or unreadable input.
 
@@ -136,8 +136,12 @@ function loadModels(argument: string): Model[] {
 
 /** The hosts that the options name; without any the built-in ones that some model is for. */
 function hostsOf(options: MatrixCliOptions, models: readonly Model[]): HostDescription[] {
-  if (options.hosts.length > 0) return options.hosts.map((host) => hostOf({ ...options, host }));
-  const found = builtInHosts()
+  const builtIn = builtInHosts();
+  if (options.hosts.length > 0) {
+    const names = options.hosts.flatMap((host) => (host === 'all' ? builtIn.map(({ name }) => name) : [host]));
+    return names.map((host) => hostOf({ ...options, host }));
+  }
+  const found = builtIn
     .filter(({ rows }) => models.some((model) => isForVendor(model, vendorOf(rows))))
     .map(({ name }) => hostOf({ ...options, host: name }));
   if (found.length > 0) return found;
