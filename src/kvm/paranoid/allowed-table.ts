@@ -528,6 +528,7 @@ class ArraysBuilder {
       const kind = rule.orZero ? CHECK_FIXED_OR_ZERO : CHECK_FIXED;
       this.checks.push(kind, register, 0, -1, rule.value | 0, 0, rule.value | 0);
     }
+    if (rule.fields.length === 0) return;
     for (const { low, mask, limit, values } of rule.fields) {
       const reported = (this.resolver.reported(fn, rule.index, register) & mask) >>> low;
       if (values) {
