@@ -73,7 +73,7 @@ export class NestedPaging {
   readonly physical = new Float64Array(1);
 
   private readonly memory: PhysicalMemory;
-  private readonly accessedDirty: boolean;
+  accessedDirty: boolean;
   private readonly executeOnly: boolean;
   private readonly gigabytes: boolean;
   private readonly reservedHi: number;

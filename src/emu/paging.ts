@@ -194,12 +194,19 @@ export class Mmu implements PagingListener {
     const { tlb } = this;
     const known = tlb.find(lo, hi, access);
     const at = known >= 0 ? known : this.miss(lo, hi, access);
-    if (at < 0) return -at;
+    if (at < 0) return this.failed(-at, lo, hi);
     const within = lo & 0xfff;
     const frame = tlb.frame[at]!;
     this.physical[0] = tlb.physical[at]! + within;
     this.offset = frame < 0 ? -1 : frame + within;
     return PAGING_OK;
+  }
+
+  /** An exit because of the second walk says which linear address it was. */
+  private failed(status: number, lo: number, hi: number): number {
+    this.fault.lo = lo;
+    this.fault.hi = hi;
+    return status;
   }
 
   /** Walks and enters the result into the TLB. @returns its entry, or a negative status */
