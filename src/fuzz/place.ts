@@ -67,7 +67,7 @@ export class Place {
   /** @throws KvmNotLoaded, IoctlFailed when the host does not offer such VMs */
   constructor(spec: PlaceSpec) {
     this.spec = spec;
-    const implied = impliedByVmType(spec.host, spec.vmType);
+    const implied = impliedByVmType(spec.host, spec.vmType, spec.options.tdxModule);
     this.module = bootKvm(implied.host, { ...implied.options, ...spec.options });
     this.vmm = new Vmm(this.module, { ...processOptions(spec), arena: ARENA, block: simdMemory(ARENA) });
     this.type = VM_TYPES[spec.vmType];

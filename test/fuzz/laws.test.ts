@@ -74,7 +74,18 @@ describe('the known faults are found, and shrink', () => {
     expect(findings[0]!.cell).toContain('EAX[18]');
   });
 
+  test.each([
+    ['features that the module lets a TD have, and no check', { policy: 'off' }, 'WAITPKG'],
+    ['a feature that the list of denied ones does not know', { policy: 'denylist', tdxModule: 'fred-a' }, 'FRED'],
+  ] as const)('TDs: %s', (_, options, feature) => {
+    const findings = harvest(specOf('sapphire-rapids', 'tdx', options), ['td-features'], 80);
+    expect(findings.map(({ cell }) => cell).join()).toContain(feature);
+    for (const { entries } of findings) expect(entries).toHaveLength(1);
+  });
+
   test('no fault, no findings', () => {
+    const td = specOf('sapphire-rapids', 'tdx', { tdxModule: 'fred-a' });
+    expect(harvest(td, ['td-features'], 40)).toEqual([]);
     expect(harvest(spec({}, true), ['verdict-naive', 'refusal-changes-nothing', 'verdict-kernels'], 20)).toEqual([]);
   });
 });

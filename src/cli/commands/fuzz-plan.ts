@@ -103,18 +103,17 @@ function matters({ module, overlay }: Place, { guestPerm }: FuzzCliOptions): boo
   return guestPerm.length > 0 || (module.caps(overlay).supportedXcr0 & XTILE_DATA) !== 0;
 }
 
-const kvmOptions = ({ policy = 'paranoid', reserved, defect, placement }: FuzzCliOptions): PlaceSpec['options'] => ({
-  policy,
-  reserved,
-  defects: defect,
-  placement,
-});
+const kvmOptions = (options: FuzzCliOptions): PlaceSpec['options'] => {
+  const { policy = 'paranoid', reserved, defect, placement, module } = options;
+  return { policy, reserved, defects: defect, placement, ...(module !== undefined && { tdxModule: module }) };
+};
 
 /** The options about kernel and process that were given, for the file of a finding. */
-export function kernelOptions(options: FuzzCliOptions): Partial<KernelCliOptions> {
-  const { policy, kernel, param, cmdline, hostFile, cpu, reserved, placement, defect } = options;
+export function kernelOptions(options: FuzzCliOptions): Partial<KernelCliOptions & { module: string }> {
+  const { module, policy, kernel, param, cmdline, hostFile, cpu, reserved, placement, defect } = options;
   return {
     ...{ param, cpu, reserved, placement, defect },
+    ...(module !== undefined && { module }),
     ...(policy !== undefined && { policy }),
     ...(kernel !== undefined && { kernel }),
     ...(cmdline !== undefined && { cmdline }),
@@ -128,6 +127,7 @@ export function placeOptions({ given, vmType, amx }: PlaceSpec, options: FuzzCli
     ['--hosts', given],
     ['--vm-types', vmType],
     ['--guest-perm', amx ? 'amx' : 'none'],
+    ['--module', options.module],
     ['--policy', options.policy],
     ['--kernel', options.kernel],
     ...options.param.map((value) => ['--param', value] as const),

@@ -1,4 +1,6 @@
 import type { Command } from 'commander';
+import { Option } from 'commander';
+import { TDX_MODULE_NAMES } from '../../index.js';
 import { UsageError } from '../failure.js';
 import { addKernelOptions, type KernelCliOptions } from '../options.js';
 
@@ -7,6 +9,8 @@ export interface FuzzCliOptions extends KernelCliOptions {
   readonly property: readonly string[];
   readonly hosts: readonly string[];
   readonly vmTypes: readonly string[];
+  /** TDX module of the hosts. */
+  readonly module?: string;
   readonly runs?: number;
   /** Milliseconds. */
   readonly for?: number;
@@ -38,6 +42,11 @@ export function addFuzz(program: Command): void {
       'VM types, separated by commas (default: default and, where there are TDs, tdx)',
       list,
       [],
+    )
+    .addOption(
+      new Option('--module <version>', 'TDX module of the hosts (default: the newest published)').choices([
+        ...TDX_MODULE_NAMES,
+      ]),
     )
     .option('--runs <n>', 'tables to try (default: 1000000)', wholeNumber('--runs', 1e15))
     .option('--for <time>', 'try tables for so long instead: 90s, 10m, 2h', duration)

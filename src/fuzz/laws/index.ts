@@ -10,6 +10,7 @@ import { overlayContainment } from './overlay-containment.js';
 import { readbackAcceptance } from './readback-acceptance.js';
 import { refusalChangesNothing } from './refusal-changes-nothing.js';
 import { setAfterRun } from './set-after-run.js';
+import { tdFeatures } from './td-features.js';
 import { verdictKernels } from './verdict-kernels.js';
 import { verdictNaive } from './verdict-naive.js';
 
@@ -26,6 +27,7 @@ export const LAWS: readonly Law[] = [
   verdictNaive,
   findingsComplete,
   overlayContainment,
+  tdFeatures,
   errnoOnly,
   live,
 ];
