@@ -6,6 +6,7 @@ import type { Address } from '../linux/user-memory.js';
 import { MSR_DATA, MSR_ENTRY_SIZE, MSRS_HEADER_SIZE } from './abi.js';
 import { setApicBase } from './apic-base.js';
 import { plus } from './get-cpuid.js';
+import type { TdVcpu } from './td.js';
 import type { VcpuCpuid } from './vcpu-cpuid.js';
 import { MISC_ENABLE_MWAIT, type VcpuState } from './vcpu-state.js';
 import type { Vm } from './vm.js';
@@ -15,6 +16,8 @@ interface MsrFile {
   readonly state: VcpuState;
   readonly cpuid: VcpuCpuid;
   readonly vm: Vm;
+  /** Of a TD's vCPU: which MSRs KVM emulates. */
+  readonly td?: TdVcpu | null;
 }
 
 /**
@@ -161,13 +164,14 @@ export function isTsxHidden(file: MsrFile): boolean {
 }
 
 function read(file: MsrFile, index: number): bigint | undefined {
+  if (file.td && !file.td.emulatesMsr(index, false)) return undefined;
   return rows.get(index)?.read(file);
 }
 
 /** `do_set_msr()` */
 function write(file: MsrFile, index: number, value: bigint): boolean {
   const row = rows.get(index);
-  if (!row) return false;
+  if (!row || (file.td && !file.td.emulatesMsr(index, true))) return false;
   const { hasRun, caps } = file.cpuid;
   if (row.describesFeatures && hasRun && caps.scope.parameters.featureMsrsFreeze) return row.read(file) === value;
   return row.write(file, value);

@@ -34,6 +34,8 @@ export interface TdVcpu {
   ioctl(process: Process, argument: Address): number;
   /** Whether KVM_RUN may enter the TD: 0 or a negative errno (`tdx_vcpu_pre_run()`). */
   preRun(): number;
+  /** Whether KVM emulates an access to the MSR, for userspace or for a guest that asks for it. */
+  emulatesMsr(index: number, write: boolean): boolean;
   /**
    * KVM_RUN on a CPU that executes (`tdx_vcpu_run()`); `null` where the host does not.
    *

@@ -20,6 +20,8 @@ import {
   KVM_SET_REGS,
   KVM_SET_SREGS,
   KVM_SET_XCRS,
+  REGS_SIZE,
+  SREGS_SIZE,
 } from './abi.js';
 import { readEnableCap } from './enable-cap.js';
 import type { GuestCaps } from './guest-caps.js';
@@ -82,6 +84,8 @@ export class Vcpu implements OpenFile {
   ioctl(process: Process, request: number, argument: Address): number {
     if (process !== this.owner) return -ERRNO.EIO;
     const { state, cpuid } = this;
+    const hidden = this.td ? this.refuseState(process, request, argument) : 0;
+    if (hidden !== 0) return hidden;
     switch (request) {
       case KVM_SET_CPUID2:
         return cpuid.setCpuid2(process, argument);
@@ -115,6 +119,26 @@ export class Vcpu implements OpenFile {
         return getSupportedHvCpuid(this.vm.module, this, process, argument);
       default:
         return -ERRNO.EINVAL;
+    }
+  }
+
+  /**
+   * Registers of a TD are no business of userspace's (`guest_state_protected`): -EINVAL, or -EFAULT where the kernel copies
+   * the structure first; 0 for other ioctls.
+   */
+  private refuseState({ memory }: Process, request: number, argument: Address): number {
+    switch (request) {
+      case KVM_SET_REGS:
+        return memory.readable(argument, REGS_SIZE) < 0 ? -ERRNO.EFAULT : -ERRNO.EINVAL;
+      case KVM_SET_SREGS:
+        return memory.readable(argument, SREGS_SIZE) < 0 ? -ERRNO.EFAULT : -ERRNO.EINVAL;
+      case KVM_GET_REGS:
+      case KVM_GET_SREGS:
+      case KVM_GET_XCRS:
+      case KVM_SET_XCRS:
+        return -ERRNO.EINVAL;
+      default:
+        return 0;
     }
   }
 
