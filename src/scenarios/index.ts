@@ -1,29 +1,50 @@
 import type { Policy } from '../kvm/policy.js';
+import { fredFutureModule } from './fred-future-module.js';
+import { fredOverwrite } from './fred-overwrite.js';
+import { fredTaskSwitch } from './fred-task-switch.js';
 import type { Scenario, ScenarioRun, Variant } from './scenario.js';
-import { Stage } from './stage.js';
+import { Stage, type StageOptions } from './stage.js';
+import { staleUserReturn } from './stale-user-return.js';
+import { syscallMsrs } from './syscall-msrs.js';
+import { tsxTd } from './tsx-td.js';
+import { unknownFeature } from './unknown-feature.js';
 import { waitpkgTd } from './waitpkg-td.js';
+import { waitpkgTdWrite } from './waitpkg-td-write.js';
 
-export type { Changed, Moment, Outcome, Sample, Scenario, ScenarioRun, Variant } from './scenario.js';
-export type { Stage } from './stage.js';
+export type { Changed, Moment, Outcome, Sample, Scenario, ScenarioRun, Span, Variant } from './scenario.js';
+export type { Stage, StageOptions } from './stage.js';
 
 /** All scenarios, in the order in which they are told. */
-export const SCENARIOS: readonly Scenario[] = [waitpkgTd];
+export const SCENARIOS: readonly Scenario[] = [
+  waitpkgTd,
+  waitpkgTdWrite,
+  tsxTd,
+  fredFutureModule,
+  fredTaskSwitch,
+  fredOverwrite,
+  unknownFeature,
+  syscallMsrs,
+  staleUserReturn,
+];
 
 /** Gets a variant of a scenario ready: `.run()` plays it. */
-export function playScenario(scenario: Scenario, variant: Variant): Stage {
-  return new Stage(scenario, variant);
+export function playScenario(scenario: Scenario, variant: Variant, options?: StageOptions): Stage {
+  return new Stage(scenario, variant, options);
 }
 
 /** Plays one variant of a scenario. */
-export function runScenario(scenario: Scenario, variant: Variant): ScenarioRun {
-  return playScenario(scenario, variant).run();
+export function runScenario(scenario: Scenario, variant: Variant, options?: StageOptions): ScenarioRun {
+  return playScenario(scenario, variant, options).run();
 }
 
-/** All variants of a scenario that are worth comparing. */
+/** All variants of a scenario that are worth comparing: with its defects and without them, where it has some. */
 export function variantsOf(scenario: Scenario, policies: readonly Policy[]): readonly Variant[] {
   const modules = scenario.guest === 'td' ? scenario.modules : [null];
+  const defects = scenario.defects ? [scenario.defects, []] : [[]];
   return scenario.kernels.flatMap((kernel) =>
-    modules.flatMap((module) => policies.map((policy) => ({ policy, kernel, module }))),
+    modules.flatMap((module) =>
+      defects.flatMap((switched) => policies.map((policy) => ({ policy, kernel, module, defects: switched }))),
+    ),
   );
 }
 

@@ -1,5 +1,6 @@
 import type { HostCpu } from '../linux/host-cpu.js';
 import type { Program, ProgramResult } from '../linux/programs.js';
+import { msrIndex } from '../linux/user-return-rows.js';
 
 /** What the host does to find out how it is: real machine code, and what comes of it. */
 export interface Probe {
@@ -43,6 +44,41 @@ export function umwaitProbe(ticks: number): Probe {
         'cycles in C0.2': String(spent[0]),
         'cycles in C0.1': String(spent[1]),
         CF: (result.registers.r8 & BigInt(CF)) === 0n ? '0' : '1',
+      };
+    },
+  };
+}
+
+/** What the contract says: UMWAIT again whenever CF says that the system's limit has ended it, until the deadline. */
+export function wakeUpsProbe(ticks: number): Probe {
+  const program: Program = (a) => {
+    a.lea('rdi', '[rsp-0x80]');
+    a.mov('ebx', 0);
+    a.mov('ecx', 0);
+    a.rdtsc();
+    a.shl('rdx', 32);
+    a.or('rax', 'rdx');
+    a.add('rax', ticks);
+    a.mov('r9', 'rax');
+    a.label('again');
+    a.umonitor('rdi');
+    a.inc('ecx');
+    a.mov('rax', 'r9');
+    a.mov('rdx', 'rax');
+    a.shr('rdx', 32);
+    a.umwait('ebx');
+    a.jb('again');
+  };
+  return {
+    name: `UMWAIT until TSC + ${ticks}, again after every wake-up by the limit`,
+    observe(cpu) {
+      const { c02, c01 } = cpu.core.residency;
+      const result = cpu.runUser(program, {}, cpu.core.clock.now[0]! + 4 * ticks);
+      const waited = cpu.core.residency.c02 - c02 + (cpu.core.residency.c01 - c01);
+      return {
+        end: endOf(result),
+        'wake-ups': String(result.registers.rcx),
+        'cycles awake': String(result.cycles - waited),
       };
     },
   };
@@ -120,3 +156,54 @@ export const userExceptionProbe: Probe = {
     return { end: endOf(result) };
   },
 };
+
+/** A leaf of CPUID on several CPUs: programs migrate, and take what they found with them. */
+export function sameCpuidProbe(cpus: readonly HostCpu[], leaf: number, subleaf: number): Probe {
+  const program: Program = (a) => {
+    a.mov('eax', leaf);
+    a.mov('ecx', subleaf);
+    a.cpuid();
+  };
+  return {
+    name: `CPUID.(EAX=${leaf},ECX=${subleaf}):EBX on ${cpus.length} CPUs`,
+    observe() {
+      const values = new Set(cpus.map((cpu) => cpu.runUser(program).registers.rbx));
+      return { 'the same': values.size === 1 ? 'yes' : 'no' };
+    },
+  };
+}
+
+/** RDMSR in the kernel. */
+export function msrProbe(state: string): Probe {
+  const program: Program = (a) => {
+    a.mov('ecx', msrIndex(state));
+    a.rdmsr();
+    a.shl('rdx', 32);
+    a.or('rax', 'rdx');
+  };
+  return {
+    name: `RDMSR of ${state} in the kernel`,
+    observe: (cpu) => ({ value: `0x${cpu.runKernel(program).registers.rax.toString(16)}` }),
+  };
+}
+
+/** Words of the kernel's memory, read there. */
+export function kernelMemoryProbe(address: bigint, words: number): Probe {
+  const program: Program = (a) => {
+    a.mov('rsi', address);
+    a.mov('ecx', words);
+    a.mov('eax', 0);
+    a.label('next');
+    a.cmp('qword ptr [rsi]', 0);
+    a.je('zero');
+    a.inc('eax');
+    a.label('zero');
+    a.add('rsi', 8);
+    a.dec('ecx');
+    a.jne('next');
+  };
+  return {
+    name: `${words} words of the kernel's memory at 0x${address.toString(16)}`,
+    observe: (cpu) => ({ 'not zero': String(cpu.runKernel(program).registers.rax) }),
+  };
+}

@@ -24,18 +24,24 @@ export interface Scenario {
   readonly boot?: HostSetup;
   /** How many CPUs execute. Default: 1. */
   readonly cpus?: number;
-  /** Defects of KVM without which there is nothing to see. */
+  /** Known defects of KVM; compared with and without them. */
   readonly defects?: readonly Defect[];
+  /**
+   * A control: the host is whole because something else than a check of CPUID keeps it so. Take that away and it is
+   * clobbered.
+   */
+  readonly control?: boolean;
+  /** State that a timeline follows, by name (`emu/msr-rows.ts`, or `XCR0`, `DR7`, …). */
+  readonly watch?: readonly string[];
   /** What CPUID checking can and cannot do about it. */
   readonly limits: string;
   readonly sources: readonly string[];
   play(stage: Stage): void;
 }
 
+/** Under a TDX module of the future the CPU has what the module makes configurable, whatever is said here. */
 export interface HostSetup {
   readonly cmdline?: string;
-  /** Flags that the CPU has although the model does not: for hosts of tomorrow. */
-  readonly flags?: readonly string[];
   /** Feature MSRs, by index. */
   readonly msrs?: ReadonlyMap<number, bigint>;
   readonly parameters?: Readonly<Record<string, number>>;
@@ -47,6 +53,7 @@ export interface Variant {
   readonly kernel: KernelLine;
   /** `null` for ordinary VMs. */
   readonly module: string | null;
+  /** Default: the scenario's own. */
   readonly defects?: readonly Defect[];
 }
 
@@ -62,6 +69,8 @@ export interface Changed {
   readonly what: string;
   readonly before: string;
   readonly after: string;
+  /** `false` when it was as before again at the end: something else has written it in between. */
+  readonly lasting: boolean;
 }
 
 /** A moment of a run. */
@@ -72,15 +81,26 @@ export interface Moment {
   readonly text: string;
 }
 
+/** A stretch of time on a CPU. */
+export interface Span {
+  readonly cpu: number;
+  readonly lane: Moment['lane'];
+  readonly from: number;
+  readonly to: number;
+  readonly text: string;
+}
+
 /** A value that a timeline follows: when it became what. */
 export interface Sample {
   readonly cycle: number;
+  readonly cpu: number;
   readonly name: string;
   readonly value: string;
 }
 
 export interface ScenarioRun extends Variant {
   readonly scenario: string;
+  readonly defects: readonly Defect[];
   readonly outcome: Outcome;
   /** The ioctl that refused, and its errno; `null` when none did. */
   readonly ioctl: string | null;
@@ -89,6 +109,7 @@ export interface ScenarioRun extends Variant {
   readonly cycle: number | null;
   readonly changed: readonly Changed[];
   readonly moments: readonly Moment[];
+  readonly spans: readonly Span[];
   readonly samples: readonly Sample[];
   /** What is to be said about this variant: counterfactual kernels, assumptions. */
   readonly notes: readonly string[];

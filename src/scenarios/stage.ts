@@ -1,159 +1,215 @@
 import { bootKernel, describeBuiltIn, type HostDescription, impliedByVmType, withInputs } from '../api/host.js';
-import { hostConfiguration, minimalConfiguration } from '../api/td.js';
+import { minimalConfiguration } from '../api/td.js';
 import { IoctlFailed, type TdStep, Vmm } from '../api/vmm.js';
 import type { CpuidEntry2 } from '../cpuid/entry.js';
-import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../cpuid/entry.js';
-import { type Feature, featureNamed } from '../cpuid/features.js';
-import { isIndexed } from '../cpuid/indexed.js';
-import type { KernelLine } from '../cpuid/kernel-line.js';
+import { featureNamed } from '../cpuid/features.js';
+import { ACTIVITY } from '../emu/core/status.js';
+import type { TraceSink } from '../emu/core/trace.js';
 import type { Assembler } from '../emu/isa/asm.js';
 import { builtInHost } from '../hosts/index.js';
-import { KVM_MEMORY_ENCRYPT_OP, KVM_RUN, KVM_TDX_INIT_MEM_REGION, TDX_CMD, TDX_CMD_SIZE } from '../kvm/abi.js';
+import {
+  KVM_MEMORY_ENCRYPT_OP,
+  KVM_RUN,
+  KVM_TDX_INIT_MEM_REGION,
+  TDX_CMD,
+  TDX_CMD_SIZE,
+  VM_TYPES,
+} from '../kvm/abi.js';
 import { loadKvm } from '../kvm/load.js';
 import type { KvmModule } from '../kvm/module.js';
+import type { Defect } from '../kvm/policy.js';
 import { Vcpu } from '../kvm/vcpu.js';
 import { errnoName } from '../linux/errno.js';
 import type { HostCpu } from '../linux/host-cpu.js';
 import { HostMachine } from '../linux/host-machine.js';
 import { diffHostState, type HostChange, type HostState, hostState } from '../linux/host-state.js';
+import type { TdxUserReturnRow } from '../linux/user-return-rows.js';
 import { kvmAmd } from '../svm/svm.js';
+import { TdRunner } from '../tdx/kvm-run.js';
 import { KvmTdVcpu } from '../tdx/kvm-vcpu.js';
+import type { RestoreRow } from '../tdx/restore-rows.js';
 import { kvmIntel } from '../vmx/vmx.js';
 import { type GuestImage, guestImage } from './guest-image.js';
 import type { Probe } from './probes.js';
-import type { Changed, Moment, Outcome, Sample, Scenario, ScenarioRun, Variant } from './scenario.js';
+import type { Changed, Moment, Outcome, Scenario, ScenarioRun, Span, Variant } from './scenario.js';
+import { withFeatures } from './td-entries.js';
+import { Watcher } from './timeline.js';
 
 const hex = (value: bigint): string => `0x${value.toString(16)}`;
 
 /** An ioctl has refused what the scenario needs: it ends here. */
 class Refused extends Error {}
 
-/** What a scenario plays on: a booted host, its KVM, a VMM, and what has been seen so far. */
+/** What is other than in the kernel: to see what breaks without it. */
+export interface StageOptions {
+  /** What KVM brings back after a TD exit. */
+  readonly restore?: readonly RestoreRow[];
+  /** What it brings back on the way to user mode. */
+  readonly userReturn?: readonly TdxUserReturnRow[];
+}
+
+/** What a scenario plays on: a booted host, its KVM, VMMs, and what has been seen so far. */
 export class Stage {
   readonly scenario: Scenario;
   readonly variant: Variant;
+  readonly defects: readonly Defect[];
   readonly machine: HostMachine;
   readonly kvm: KvmModule;
-  readonly vmm: Vmm;
   readonly notes: string[] = [];
+  readonly options: StageOptions;
+  private readonly vmms = new Map<number, Vmm>();
   private readonly states: HostState[];
-  private readonly observations = new Map<Probe, Readonly<Record<string, string>>>();
-  private readonly changes = new Map<string, Changed>();
+  private readonly observations = new Map<string, Readonly<Record<string, string>>>();
+  private readonly changes = new Map<string, Found>();
   private readonly moments: Moment[] = [];
-  private readonly samples: Sample[] = [];
+  private readonly spans: Span[] = [];
+  private readonly watcher: Watcher;
   private refusal: { readonly ioctl: string; readonly errno: string } | null = null;
   private harmed: number | null = null;
+  /** A guest has run: from here on, what is not as it was is harm. */
+  private guestRan = false;
 
-  constructor(scenario: Scenario, variant: Variant) {
+  /** @throws KvmNotLoaded when the host has no KVM; RangeError for a module that is not known */
+  constructor(scenario: Scenario, variant: Variant, options: StageOptions = {}) {
     this.scenario = scenario;
     this.variant = variant;
-    const host = describe(scenario, variant.kernel);
+    this.options = options;
+    this.defects = variant.defects ?? scenario.defects ?? [];
+    const cpus = scenario.cpus ?? 1;
+    const host = describe(scenario, variant, cpus);
     this.notes.push(...host.notes);
     const kernel = bootKernel(host);
-    this.machine = new HostMachine(kernel, { cpus: scenario.cpus ?? 1 });
+    this.machine = new HostMachine(kernel, { cpus });
     this.kvm = loadKvm(kernel, [kvmIntel, kvmAmd], {
       policy: variant.policy,
-      defects: [...(scenario.defects ?? []), ...(variant.defects ?? [])],
+      defects: this.defects,
       ...(variant.module === null ? {} : { tdxModule: variant.module }),
     });
-    this.vmm = new Vmm(this.kvm);
     this.states = this.machine.cpus.map(({ core }) => hostState(core));
+    this.watcher = new Watcher(scenario.watch ?? []);
+    this.record(null);
     if (variant.policy === 'off' && scenario.guest === 'td')
       this.notes.push('policy off with a TD is a counterfactual kernel: none without any check was released');
   }
 
-  /** CPU 0, where the VMM runs. */
+  /** Somebody who is told of every instruction and event as well. */
+  record(sink: TraceSink | null): void {
+    this.watcher.next = sink;
+    for (const { core } of this.machine.cpus) core.sink = this.watcher;
+  }
+
+  /** CPU 0, where most stories happen. */
   get cpu(): HostCpu {
     return this.machine.cpus[0]!;
   }
 
-  get cycle(): number {
-    return this.cpu.core.clock.now[0]!;
+  /** The VMM of CPU 0. */
+  get vmm(): Vmm {
+    return this.vmmOn(this.cpu);
+  }
+
+  /** A VMM that runs on a CPU: its guests run there. */
+  vmmOn({ id }: HostCpu): Vmm {
+    const vmm = this.vmms.get(id) ?? new Vmm(this.kvm, { cpu: id });
+    this.vmms.set(id, vmm);
+    return vmm;
   }
 
   /** Says what happens now. */
   tell(lane: Moment['lane'], text: string, cpu: HostCpu = this.cpu): void {
+    this.watcher.look(cpu.core);
     this.moments.push({ cpu: cpu.id, cycle: cpu.core.clock.now[0]!, lane, text });
   }
 
-  /** Notes the value of an MSR for the timeline. */
-  sample(name: string, cpu: HostCpu = this.cpu): void {
-    const state = hostState(cpu.core);
-    const change = diffHostState(this.states[cpu.id]!, state).find((item) => item.name === name);
-    const value = change ? hex(change.after) : 'as booted';
-    this.samples.push({ cycle: cpu.core.clock.now[0]!, name, value });
+  /** The host does something of its own accord; before any guest has run, that is how things should be. */
+  host(text: string, act: (cpu: HostCpu) => void, cpu: HostCpu = this.cpu): void {
+    this.tell('host', text, cpu);
+    this.during('host', text, cpu, () => act(cpu));
+    if (!this.guestRan) this.states[cpu.id] = hostState(cpu.core);
+  }
+
+  private during<T>(lane: Span['lane'], text: string, cpu: HostCpu, act: () => T): T {
+    const from = cpu.core.clock.now[0]!;
+    const result = act();
+    this.watcher.look(cpu.core);
+    this.spans.push({ cpu: cpu.id, lane, from, to: cpu.core.clock.now[0]!, text });
+    return result;
   }
 
   /** Lets the host try something. The first time it is how things should be; what differs later is harm. */
   probe(probe: Probe, cpu: HostCpu = this.cpu): void {
+    if (!isAlive(cpu)) {
+      this.tell('host', `${probe.name}: nothing runs on this CPU any more`, cpu);
+      return;
+    }
     this.tell('host', probe.name, cpu);
-    const seen = probe.observe(cpu);
-    this.tell(
-      'host',
-      Object.entries(seen)
-        .map(([name, value]) => `${name}: ${value}`)
-        .join(', '),
-      cpu,
-    );
-    const before = this.observations.get(probe);
+    const seen = this.during('host', probe.name, cpu, () => probe.observe(cpu));
+    const words = Object.entries(seen).map(([name, value]) => `${name}: ${value}`);
+    this.tell('host', words.join(', '), cpu);
+    const key = `${cpu.id} ${probe.name}`;
+    const before = this.observations.get(key);
     if (!before) {
-      this.observations.set(probe, seen);
+      this.observations.set(key, seen);
       // What the host itself changes while it tries is not the guest's doing.
-      this.states[cpu.id] = hostState(cpu.core);
+      if (!this.guestRan) this.states[cpu.id] = hostState(cpu.core);
       return;
     }
     for (const [name, value] of Object.entries(seen)) {
-      if (before[name] === value) continue;
-      this.change(`${probe.name}: ${name}`, before[name]!, value, cpu);
+      if (before[name] !== value) this.change(null, `${probe.name}: ${name}`, before[name]!, value, cpu);
     }
   }
 
-  /** Compares the host with what it was. Called after every run of the guest, and at the end. */
-  inspect(cpu: HostCpu = this.cpu): readonly HostChange[] {
+  /** Compares a CPU with what it was: after every run of a guest there, and at the end. */
+  inspect(cpu: HostCpu): readonly HostChange[] {
     const found = diffHostState(this.states[cpu.id]!, hostState(cpu.core));
-    for (const { name, before, after } of found) this.change(name, hex(before), hex(after), cpu);
+    for (const { name, before, after } of found) this.change(name, name, hex(before), hex(after), cpu);
     return found;
   }
 
-  private change(what: string, before: string, after: string, cpu: HostCpu): void {
+  private change(state: string | null, what: string, before: string, after: string, cpu: HostCpu): void {
     const name = cpu.id === 0 ? what : `CPU ${cpu.id}: ${what}`;
     this.harmed ??= cpu.core.clock.now[0]!;
-    this.changes.set(name, { what: name, before, after });
+    this.changes.set(name, { what: name, before, after, cpu, state });
   }
 
   /** A TD whose configuration has these features on top of the least that a TD needs. Ends the scenario when refused. */
   td(features: readonly string[], program: (a: Assembler) => void, options: TdOptions = {}): Guest {
+    const { cpu = this.cpu, xfam = 0n, attributes = 0n } = options;
     const image = guestImage(program);
-    const { vmm } = this;
-    const capabilities = this.capabilities();
-    const supported = vmm.supported().entries;
-    const base = options.everything
-      ? hostConfiguration(capabilities, supported)
-      : minimalConfiguration(capabilities, supported);
-    const cpuid = options.raw ?? withFeatures(base, features.map(featureNamed));
-    const created = vmm.createTd({ cpuid, xfam: options.xfam ?? 0n }, 1, (_, [vcpu = -1]) =>
-      addMemory(vmm, vcpu, image),
-    );
-    for (const { ioctl, errno } of created.steps) this.tell('kvm', `${ioctl}: ${errno}`);
+    const vmm = this.vmmOn(cpu);
+    const offered = vmm.tdxCapabilities(vmm.createVm(VM_TYPES.tdx));
+    const base = minimalConfiguration(offered.entries, vmm.supported().entries);
+    const cpuid = options.entries?.(base) ?? withFeatures(base, features.map(featureNamed));
+    const configuration = { cpuid, attributes, xfam: xfam === 'all' ? offered.xfam : xfam };
+    const created = vmm.createTd(configuration, 1, (_, [vcpu = -1]) => addMemory(vmm, vcpu, image));
+    for (const { ioctl, errno } of created.steps) this.tell('kvm', `${ioctl}: ${errno}`, cpu);
+    for (const { bits } of vmm.tdRefusal(created.vm)?.findings ?? [])
+      for (const { name, bit } of bits) this.tell('kvm', `refused: ${name ?? `bit ${bit}`}`, cpu);
     const { failed } = created;
     if (failed) this.refuse(failed.ioctl, failed.errno);
     const fd = created.vcpus[0]!;
     const file = vmm.process.file(fd);
     if (!(file instanceof Vcpu) || !(file.td instanceof KvmTdVcpu)) throw new Error('not a vCPU of a TD');
-    file.td.start = { rip: image.rip, rsp: image.rsp, cr3: image.cr3, cr4: options.cr4 ?? 0n };
-    return new Guest(this, fd, file);
-  }
-
-  private capabilities(): readonly CpuidEntry2[] {
-    const vm = this.vmm.createVm(5);
-    const { entries } = this.vmm.tdxCapabilities(vm);
-    return entries;
+    const runner = new TdRunner(file.td, cpu, this.options.restore, this.options.userReturn);
+    runner.state.boot({ rip: image.rip, rsp: image.rsp, cr3: image.cr3 });
+    file.td.runner = runner;
+    return new Guest(this, fd, file, cpu);
   }
 
   /** Ends the scenario: the kernel has said no. */
   refuse(ioctl: string, errno: string): never {
     this.refusal = { ioctl, errno };
     throw new Refused(ioctl);
+  }
+
+  /** Runs a guest, and looks at the host afterwards. */
+  enter(cpu: HostCpu, run: () => string): string {
+    this.guestRan = true;
+    this.tell('kvm', 'KVM_RUN', cpu);
+    const reason = this.during('kvm', 'KVM_RUN', cpu, run);
+    this.tell('kvm', `KVM_RUN: ${reason}`, cpu);
+    this.inspect(cpu);
+    return reason;
   }
 
   /** Plays it. */
@@ -164,31 +220,61 @@ export class Stage {
       if (error instanceof IoctlFailed) this.refusal = { ioctl: error.ioctl, errno: error.errno };
       else if (!(error instanceof Refused)) throw error;
     }
-    if (this.refusal === null) for (const cpu of this.machine.cpus) this.inspect(cpu);
-    const outcome: Outcome = this.refusal ? 'prevented' : this.changes.size > 0 ? 'clobbered' : 'harmless';
+    const changed = this.refusal ? [] : this.finalChanges();
+    const outcome: Outcome = this.refusal ? 'prevented' : changed.length > 0 ? 'clobbered' : 'harmless';
     return {
       scenario: this.scenario.name,
       ...this.variant,
+      defects: this.defects,
       outcome,
       ioctl: this.refusal?.ioctl ?? null,
       errno: this.refusal?.errno ?? null,
       cycle: this.harmed,
-      changed: [...this.changes.values()],
+      changed,
       moments: this.moments,
-      samples: this.samples,
+      spans: [...this.spans, ...this.watcher.guests].sort((a, b) => a.from - b.from),
+      samples: this.watcher.samples,
       notes: this.notes,
       traceHash: this.cpu.core.trace.value.toString(16).padStart(8, '0'),
     };
   }
+
+  /** What was found changed, and whether it still is. A CPU on which nothing runs any more stays as it was found last. */
+  private finalChanges(): readonly Changed[] {
+    const left = new Map<HostCpu, readonly string[]>();
+    for (const cpu of this.machine.cpus) {
+      if (isAlive(cpu))
+        left.set(
+          cpu,
+          this.inspect(cpu).map(({ name }) => name),
+        );
+    }
+    return [...this.changes.values()].map(({ cpu, state, ...change }) => ({
+      ...change,
+      lasting: state === null || (left.get(cpu)?.includes(state) ?? true),
+    }));
+  }
+}
+
+/** A change, and where: a state by its name, or `null` for what a probe has seen. */
+interface Found extends Omit<Changed, 'lasting'> {
+  readonly cpu: HostCpu;
+  readonly state: string | null;
+}
+
+/** Whether anything still runs on a CPU: no panic, no triple fault, no program that does not end. */
+function isAlive({ core, panicked }: HostCpu): boolean {
+  return panicked === null && core.activity === ACTIVITY.ACTIVE;
 }
 
 export interface TdOptions {
-  /** Everything that KVM and module offer, as QEMU's `-cpu host`, not only what a TD needs. */
-  readonly everything?: boolean;
-  readonly xfam?: bigint;
-  readonly cr4?: bigint;
-  /** The table itself. */
-  readonly raw?: readonly CpuidEntry2[];
+  /** Where it runs. Default: CPU 0. */
+  readonly cpu?: HostCpu;
+  /** `all`: whatever KVM offers. Default: nothing beyond x87 and SSE. */
+  readonly xfam?: bigint | 'all';
+  readonly attributes?: bigint;
+  /** The whole table, made from the least that a TD needs. */
+  readonly entries?: (base: readonly CpuidEntry2[]) => readonly CpuidEntry2[];
 }
 
 /** A guest that can run. */
@@ -196,23 +282,38 @@ export class Guest {
   readonly fd: number;
   readonly vcpu: Vcpu;
   private readonly stage: Stage;
+  private readonly cpu: HostCpu;
 
-  constructor(stage: Stage, fd: number, vcpu: Vcpu) {
+  constructor(stage: Stage, fd: number, vcpu: Vcpu, cpu: HostCpu) {
     this.stage = stage;
     this.fd = fd;
     this.vcpu = vcpu;
+    this.cpu = cpu;
   }
 
   /** KVM_RUN. @returns the exit reason in `struct kvm_run`, or the errno */
   run(): string {
-    const { stage, fd } = this;
-    stage.tell('kvm', 'KVM_RUN');
-    stage.tell('guest', 'runs');
-    const result = stage.vmm.process.ioctl(fd, KVM_RUN, 0);
-    const reason = result < 0 ? errnoName(result) : exitName(this.vcpu.page.get8(8));
-    stage.tell('kvm', `KVM_RUN: ${reason}`);
-    stage.inspect();
-    return reason;
+    const { stage, fd, cpu } = this;
+    return stage.enter(cpu, () => {
+      const result = stage.vmmOn(cpu).process.ioctl(fd, KVM_RUN, 0);
+      return result < 0 ? errnoName(result) : exitName(this.vcpu.page.get8(8));
+    });
+  }
+
+  /** The TDX module's zero-step filter answers the next entry: it only pretends an exit, and the guest does not run. */
+  pretendNextExit(): void {
+    this.runner.state.synthesizeNext = true;
+  }
+
+  /** A signal for the VMM: KVM_RUN returns after the next exit. */
+  signal(): void {
+    this.runner.signalPending = true;
+  }
+
+  private get runner(): TdRunner {
+    const { td } = this.vcpu;
+    if (!(td instanceof KvmTdVcpu) || !td.runner) throw new Error('only a TD has that');
+    return td.runner;
   }
 }
 
@@ -227,22 +328,6 @@ const EXIT_NAMES: Readonly<Record<number, string>> = {
 };
 
 const exitName = (reason: number): string => EXIT_NAMES[reason] ?? `exit reason ${reason}`;
-
-/** A configuration with some features on top. */
-export function withFeatures(base: readonly CpuidEntry2[], features: readonly Feature[]): CpuidEntry2[] {
-  const entries = base.map((entry) => ({ ...entry }));
-  for (const { word, mask } of features) {
-    if (word.kind === 'linux' || word.kind === 'pv') throw new Error('not a bit of hardware');
-    let entry = entries.find((item) => item.function === word.function && item.index === word.index);
-    if (!entry) {
-      const flags = isIndexed(word.function) ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
-      entry = { function: word.function, index: word.index, flags, eax: 0, ebx: 0, ecx: 0, edx: 0 };
-      entries.push(entry);
-    }
-    entry[word.register] = (entry[word.register] | mask) >>> 0;
-  }
-  return entries;
-}
 
 /** KVM_TDX_INIT_MEM_REGION for every page of the guest. */
 function addMemory({ process }: Vmm, vcpu: number, { pages }: GuestImage): TdStep[] {
@@ -269,18 +354,17 @@ function addMemory({ process }: Vmm, vcpu: number, { pages }: GuestImage): TdSte
   return steps;
 }
 
-/** The host of a scenario. */
-function describe(scenario: Scenario, kernel: KernelLine): HostDescription {
+/** The host of a scenario. Under a module of the future its CPUs have what that module makes configurable. */
+function describe(scenario: Scenario, { kernel, module }: Variant, cpus: number): HostDescription {
   const model = builtInHost(scenario.host);
   if (!model) throw new Error(`no built-in host is called ${scenario.host}`);
   const described = describeBuiltIn(model);
-  const { cmdline = '', flags = [], msrs = new Map(), parameters = {} } = scenario.boot ?? {};
-  const host: HostDescription = { ...described, msrs: new Map([...described.msrs, ...msrs]) };
-  const set = withInputs(host, {
-    kernel,
-    cmdline,
-    flags: { set: flags.map(featureNamed), clear: [] },
-    parameters: new Map(Object.entries(parameters)),
-  });
-  return scenario.guest === 'td' ? impliedByVmType(set, 'tdx').host : set;
+  const { cmdline = '', msrs = new Map(), parameters = {} } = scenario.boot ?? {};
+  const host: HostDescription = {
+    ...described,
+    cpus: Array.from({ length: cpus }, () => described.cpus[0]!),
+    msrs: new Map([...described.msrs, ...msrs]),
+  };
+  const set = withInputs(host, { kernel, cmdline, parameters: new Map(Object.entries(parameters)) });
+  return scenario.guest === 'td' ? impliedByVmType(set, 'tdx', module ?? undefined).host : set;
 }

@@ -16,14 +16,13 @@ export const waitpkgTd: Scenario = {
   host: 'emerald-rapids',
   kernels: ['7.3'],
   modules: ['2.0.8'],
+  watch: ['IA32_UMWAIT_CONTROL'],
   limits: 'Every policy that knows the bit prevents it, at KVM_TDX_INIT_VM.',
   sources: ['TDX module 1.5.01 and 2.0.8, TD entry and exit', 'arch/x86/kernel/cpu/umwait.c', 'RFC v1, cover letter'],
   play(stage) {
     stage.probe(probe);
-    stage.sample('IA32_UMWAIT_CONTROL');
     const td = stage.td(['WAITPKG'], guestHalts);
     td.run();
-    stage.sample('IA32_UMWAIT_CONTROL');
     stage.probe(probe);
   },
 };

@@ -16,7 +16,7 @@ import { charge } from '../linux/charge.js';
 import { ERRNO } from '../linux/errno.js';
 import type { HostCpu } from '../linux/host-cpu.js';
 import { PAGE_SIZE } from '../linux/layout.js';
-import { msrIndex, TDX_USER_RETURN_ROWS, tdxUserReturnRule } from '../linux/user-return-rows.js';
+import { msrIndex, TDX_USER_RETURN_ROWS, type TdxUserReturnRow, tdxUserReturnRule } from '../linux/user-return-rows.js';
 import type { KvmTdVcpu } from './kvm-vcpu.js';
 import { type RestoreRow, restoreRows, TD_RESTORE_ROWS } from './restore-rows.js';
 import { type TdExit, TdVcpuState } from './td-run.js';
@@ -43,17 +43,27 @@ const EPT_TABLE_PAGES = 64;
 export class TdRunner {
   /** What the module keeps of the vCPU. */
   readonly state: TdVcpuState;
+  /** A signal waits for the VMM's thread: KVM_RUN ends with the next exit. */
+  signalPending = false;
   private readonly vcpu: KvmTdVcpu;
   private readonly cpu: HostCpu;
   private readonly afterExit: readonly string[];
   private readonly leaveGuest: readonly string[];
   private readonly rule: ReturnType<typeof tdxUserReturnRule>;
+  private readonly userReturn: readonly TdxUserReturnRow[];
   private readonly host = new Map<string, bigint>();
   private readonly answer = new Uint32Array(4);
 
-  constructor(vcpu: KvmTdVcpu, cpu: HostCpu, rows: readonly RestoreRow[] = TD_RESTORE_ROWS) {
+  /** @param rows what is brought back, and @param userReturn on the way to user mode: others than KVM's own, to try */
+  constructor(
+    vcpu: KvmTdVcpu,
+    cpu: HostCpu,
+    rows: readonly RestoreRow[] = TD_RESTORE_ROWS,
+    userReturn: readonly TdxUserReturnRow[] = TDX_USER_RETURN_ROWS,
+  ) {
     this.vcpu = vcpu;
     this.cpu = cpu;
+    this.userReturn = userReturn;
     const { kvm, td } = vcpu.td;
     this.afterExit = restoreRows('after-exit', rows);
     this.leaveGuest = restoreRows('leave-guest', rows);
@@ -61,7 +71,7 @@ export class TdRunner {
       ? 'after-exit'
       : tdxUserReturnRule(kvm.caps(kvm.defaultOverlay).scope.line);
     this.state = new TdVcpuState(td!, vcpu.vcpu.id, cpu.core, this.mapMemory());
-    for (const { msr } of TDX_USER_RETURN_ROWS) cpu.userReturn.add(msrIndex(msr));
+    for (const { msr } of userReturn) cpu.userReturn.add(msrIndex(msr));
   }
 
   /** The TD's private pages, in frames of the host. */
@@ -82,7 +92,7 @@ export class TdRunner {
   /**
    * Runs the guest until userspace has to know.
    *
-   * @returns 0 with an exit reason in `struct kvm_run`; -EINTR when the core was stopped from outside
+   * @returns 0 with an exit reason in `struct kvm_run`; -EINTR for a signal, or when the core was stopped from outside
    */
   run(page: RunPage): number {
     const { cpu } = this;
@@ -95,11 +105,11 @@ export class TdRunner {
       const exit = this.state.enter(Number.POSITIVE_INFINITY);
       entered = true;
       this.restore(this.afterExit);
-      result = this.handle(exit, page);
+      result = this.handle(exit, page) ?? this.handleSignal(page);
     }
     this.restore(this.leaveGuest);
     if (entered && this.rule === 'after-exit') {
-      for (const { msr, value } of TDX_USER_RETURN_ROWS)
+      for (const { msr, value } of this.userReturn)
         cpu.userReturn.updateCache(cpu.userReturn.find(msrIndex(msr)), value);
     }
     // Back to user mode, where the VMM waits.
@@ -128,7 +138,7 @@ export class TdRunner {
   private beforeEntry(): void {
     if (this.rule !== 'before-entry') return;
     const { userReturn } = this.cpu;
-    for (const { msr, value } of TDX_USER_RETURN_ROWS) userReturn.set(userReturn.find(msrIndex(msr)), value);
+    for (const { msr, value } of this.userReturn) userReturn.set(userReturn.find(msrIndex(msr)), value);
   }
 
   /** @returns what KVM_RUN returns, or null when the guest goes on */
@@ -155,6 +165,14 @@ export class TdRunner {
       default:
         return this.unsupported(page);
     }
+  }
+
+  /** `xfer_to_guest_mode_handle_work()`, `kvm_handle_signal_exit()` */
+  private handleSignal(page: RunPage): number | null {
+    if (!this.signalPending) return null;
+    this.signalPending = false;
+    page.set32(RUN.exitReason, KVM_EXIT_INTR);
+    return -ERRNO.EINTR;
   }
 
   private unsupported(page: RunPage): number {

@@ -136,7 +136,7 @@ async function run(name: string, options: RunOptions): Promise<void> {
   else {
     const { TraceRecorder, traceEvents, traceLines } = await import('../../report/trace.js');
     const recorder = new TraceRecorder();
-    for (const { core } of stage.machine.cpus) core.sink = recorder;
+    stage.record(recorder);
     result = stage.run();
     const text = options.trace.endsWith('.jsonl') ? traceLines(recorder.records) : traceEvents(recorder.records);
     writeFileSync(options.trace, text);
