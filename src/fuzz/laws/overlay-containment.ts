@@ -1,13 +1,17 @@
 import { featureNamed } from '../../cpuid/features.js';
-import { CPUID2_HEADER_SIZE, EAX, ENTRY2_WORDS, FUNCTION } from '../../kvm/abi.js';
+import { CPUID2_HEADER_SIZE, EAX, EBX, ENTRY2_WORDS, FUNCTION } from '../../kvm/abi.js';
 import type { Law } from '../law.js';
 
 const HEADER_WORDS = CPUID2_HEADER_SIZE / 4;
 
 /** Features that only a TD has, because the TDX module fixes them to 1. */
 const FIXED_IN_TDS = ['DTES64', 'DSCPL', 'DS', 'CORE_CAPABILITIES'].map(featureNamed);
-/** CPUID.1AH:EAX (hybrid) and leaf 21H (the module's name): what the TDX module answers is left alone. */
+/**
+ * What the TDX module answers is left alone: CPUID.1AH:EAX (hybrid), CPUID.1EH:EBX (TMUL, in every sub-leaf what others
+ * have in sub-leaf 0), leaf 21H (the module's name).
+ */
 const HYBRID = 0x1a;
+const TMUL = 0x1e;
 const TDX_ENUMERATION = 0x21;
 
 export const overlayContainment: Law = {
@@ -29,6 +33,7 @@ export const overlayContainment: Law = {
           if (words[entry + FUNCTION] === word.function) words[entry + EAX + word.registerIndex]! &= ~mask;
         }
         if (words[entry + FUNCTION] === HYBRID) words[entry + EAX] = 0;
+        if (words[entry + FUNCTION] === TMUL) words[entry + EBX] = 0;
         if (others.refuses(words, entry)) return false;
       }
       return true;
