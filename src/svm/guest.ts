@@ -8,7 +8,7 @@ import { slotNamed } from '../emu/msrs.js';
 import { exitCode } from '../emu/svm/exit-rows.js';
 import { MSRPM_SIZE, permissionBit } from '../emu/svm/permission-map.js';
 import { STATE_ROWS } from '../emu/svm/state-rows.js';
-import { Vmcb } from '../emu/svm/vmcb.js';
+import { VMCB, Vmcb } from '../emu/svm/vmcb.js';
 import {
   ATTRIB_CODE64,
   ATTRIB_DATA,
@@ -285,10 +285,10 @@ export class SvmGuest {
     this.prepareSwitchToGuest();
     charge(core, RUN_CYCLES);
     silicon.clgi();
-    xsave.load(core, vmcb.lo('CR4'));
+    xsave.load(core, vmcb.lo(VMCB.CR4));
     if (this.debugctlSwitched && !this.lbr) {
       this.hostDebugctl = core.msrs.lo[DEBUGCTL_SLOT]!;
-      this.switchDebugctl(vmcb.lo('DBGCTL'));
+      this.switchDebugctl(vmcb.lo(VMCB.DBGCTL));
     }
     if (this.specCtrlManual) this.switchSpecCtrl(true);
     silicon.vmload(vmcb.address);
@@ -315,10 +315,10 @@ export class SvmGuest {
     silicon.vmload(host.saveArea);
     if (this.specCtrlManual) this.switchSpecCtrl(false);
     if (this.debugctlSwitched && !this.lbr) this.switchDebugctl(this.hostDebugctl);
-    xsave.unload(core, vmcb.lo('CR4'));
+    xsave.unload(core, vmcb.lo(VMCB.CR4));
     silicon.stgi();
-    vmcb.put32('TLB_CONTROL', 0);
-    vmcb.put('EVENTINJ', 0, 0);
+    vmcb.put32(VMCB.TLB_CONTROL, 0);
+    vmcb.put(VMCB.EVENTINJ, 0, 0);
     return STOP.EXIT;
   }
 
@@ -366,8 +366,8 @@ export class SvmGuest {
   /** `__svm_skip_emulated_instruction()`: to the next instruction, out of the interrupt shadow. */
   skipInstruction(): void {
     const { vmcb } = this;
-    vmcb.put('RIP', vmcb.lo('NRIP'), vmcb.hi('NRIP'));
-    vmcb.put32('INTERRUPT_STATE', vmcb.lo('INTERRUPT_STATE') & ~INTERRUPT_SHADOW);
+    vmcb.put(VMCB.RIP, vmcb.lo(VMCB.NRIP), vmcb.hi(VMCB.NRIP));
+    vmcb.put32(VMCB.INTERRUPT_STATE, vmcb.lo(VMCB.INTERRUPT_STATE) & ~INTERRUPT_SHADOW);
   }
 }
 

@@ -19,6 +19,7 @@ import { msrNamed } from '../emu/msr-rows.js';
 import { MSR_OK } from '../emu/msrs.js';
 import { PF_I, PF_W } from '../emu/paging-rows.js';
 import { exitCode } from '../emu/svm/exit-rows.js';
+import { VMCB } from '../emu/svm/vmcb.js';
 import {
   EVENT_HAS_ERROR,
   EVENT_TYPE_SHIFT,
@@ -233,14 +234,14 @@ export class SvmRunner implements GuestRunner {
     }
     const { registers } = context;
     const { vmcb } = guest;
-    registers.lo[RAX] = vmcb.lo('RAX');
-    registers.hi[RAX] = vmcb.hi('RAX');
-    registers.lo[RSP] = vmcb.lo('RSP');
-    registers.hi[RSP] = vmcb.hi('RSP');
-    registers.lo[GUEST_RIP] = vmcb.lo('RIP');
-    registers.hi[GUEST_RIP] = vmcb.hi('RIP');
-    registers.rflags = vmcb.lo('RFLAGS');
-    this.decode(vmcb.lo('EXITCODE'));
+    registers.lo[RAX] = vmcb.lo(VMCB.RAX);
+    registers.hi[RAX] = vmcb.hi(VMCB.RAX);
+    registers.lo[RSP] = vmcb.lo(VMCB.RSP);
+    registers.hi[RSP] = vmcb.hi(VMCB.RSP);
+    registers.lo[GUEST_RIP] = vmcb.lo(VMCB.RIP);
+    registers.hi[GUEST_RIP] = vmcb.hi(VMCB.RIP);
+    registers.rflags = vmcb.lo(VMCB.RFLAGS);
+    this.decode(vmcb.lo(VMCB.EXITCODE));
     this.completeInterrupts();
     return stop;
   }
@@ -250,13 +251,13 @@ export class SvmRunner implements GuestRunner {
     const { context, guest } = this;
     const { registers, vcpu, memory } = context;
     const { vmcb } = guest;
-    const oldRip = vmcb.lo('RIP');
-    vmcb.put('RAX', registers.lo[RAX]!, registers.hi[RAX]!);
-    vmcb.put('RSP', registers.lo[RSP]!, registers.hi[RSP]!);
-    vmcb.put('RIP', registers.lo[GUEST_RIP]!, registers.hi[GUEST_RIP]!);
-    vmcb.put('RFLAGS', registers.rflags, 0);
+    const oldRip = vmcb.lo(VMCB.RIP);
+    vmcb.put(VMCB.RAX, registers.lo[RAX]!, registers.hi[RAX]!);
+    vmcb.put(VMCB.RSP, registers.lo[RSP]!, registers.hi[RSP]!);
+    vmcb.put(VMCB.RIP, registers.lo[GUEST_RIP]!, registers.hi[GUEST_RIP]!);
+    vmcb.put(VMCB.RFLAGS, registers.rflags, 0);
     // __svm_skip_emulated_instruction(): the shadow of STI is over when the instruction is.
-    if (registers.lo[GUEST_RIP] !== oldRip) vmcb.put32('INTERRUPT_STATE', 0);
+    if (registers.lo[GUEST_RIP] !== oldRip) vmcb.put32(VMCB.INTERRUPT_STATE, 0);
     guest.xsave.xcr0 = vcpu.state.xcr0;
     guest.xsave.xss = vcpu.state.xss;
     if (memory.version !== this.memoryVersion) this.invalidate();
@@ -269,30 +270,30 @@ export class SvmRunner implements GuestRunner {
     exit.reason = code;
     exit.kind = handlerOf(code);
     // Without nRIP saving KVM decodes the instruction.
-    const next = vmcb.lo('NRIP');
-    exit.length = next === 0 ? exitInfo.length : (next - vmcb.lo('RIP')) | 0;
+    const next = vmcb.lo(VMCB.NRIP);
+    exit.length = next === 0 ? exitInfo.length : (next - vmcb.lo(VMCB.RIP)) | 0;
     exit.number = -1;
     exit.register = -1;
     switch (exit.kind) {
       case GUEST_EXIT.MSR_READ:
-        if (vmcb.lo('EXITINFO1') === INTERCEPT_MSR_WRITE) exit.kind = GUEST_EXIT.MSR_WRITE;
+        if (vmcb.lo(VMCB.EXITINFO1) === INTERCEPT_MSR_WRITE) exit.kind = GUEST_EXIT.MSR_WRITE;
         exit.number = context.registers.lo[RCX]! >>> 0;
         break;
       case GUEST_EXIT.CR_READ:
       case GUEST_EXIT.CR_WRITE:
         exit.number = code === CR0_SEL_WRITE ? 0 : code & 0xf;
-        exit.register = vmcb.lo('EXITINFO1') & 0xf;
+        exit.register = vmcb.lo(VMCB.EXITINFO1) & 0xf;
         break;
       case GUEST_EXIT.EXCEPTION:
         exit.number = code & 0x1f;
         exit.hasErrorCode = exitInfo.hasErrorCode;
-        exit.errorCode = vmcb.lo('EXITINFO1');
+        exit.errorCode = vmcb.lo(VMCB.EXITINFO1);
         exit.dataLo = exitInfo.dataLo;
         exit.dataHi = exitInfo.dataHi;
         break;
       case GUEST_EXIT.NESTED_FAULT: {
-        const error = vmcb.lo('EXITINFO1');
-        exit.gpa = (vmcb.hi('EXITINFO2') >>> 0) * WORD + (vmcb.lo('EXITINFO2') >>> 0);
+        const error = vmcb.lo(VMCB.EXITINFO1);
+        exit.gpa = (vmcb.hi(VMCB.EXITINFO2) >>> 0) * WORD + (vmcb.lo(VMCB.EXITINFO2) >>> 0);
         exit.write = (error & PF_W) !== 0;
         exit.fetch = (error & PF_I) !== 0;
         break;
@@ -303,17 +304,17 @@ export class SvmRunner implements GuestRunner {
   /** `svm_complete_interrupts()`: an event that was on its way is on its way again. INT3 and INTO are executed again. */
   private completeInterrupts(): void {
     const { vmcb } = this.guest;
-    const event = vmcb.lo('EXITINTINFO');
+    const event = vmcb.lo(VMCB.EXITINTINFO);
     if ((event & EVENT_VALID) === 0) return;
     const vector = event & EVENT_VECTOR;
     const isException = ((event >> EVENT_TYPE_SHIFT) & 7) === SVM_EVENT.EXCEPTION;
     if (isException && (vector === 3 || vector === 4)) return;
-    vmcb.put('EVENTINJ', event, vmcb.hi('EXITINTINFO'));
+    vmcb.put(VMCB.EVENTINJ, event, vmcb.hi(VMCB.EXITINTINFO));
   }
 
   inject(vector: number, hasErrorCode: boolean, errorCode: number): void {
     const event = EVENT_VALID | (SVM_EVENT.EXCEPTION << EVENT_TYPE_SHIFT) | vector;
-    this.guest.vmcb.put('EVENTINJ', event | (hasErrorCode ? EVENT_HAS_ERROR : 0), hasErrorCode ? errorCode : 0);
+    this.guest.vmcb.put(VMCB.EVENTINJ, event | (hasErrorCode ? EVENT_HAS_ERROR : 0), hasErrorCode ? errorCode : 0);
   }
 
   // MSRs: svm_get_msr(), svm_set_msr(), as a guest's access.
@@ -377,7 +378,7 @@ export class SvmRunner implements GuestRunner {
     for (const [bits, feature] of EFER_FEATURES) if (feature === null || this.has(feature)) reserved &= ~bits;
     if ((lo & reserved) !== 0) return false;
     const old = Number(this.guest.read(EFER)!);
-    if (((lo ^ old) & EFER_LME) !== 0 && (this.guest.vmcb.lo('CR0') & CR0_PG) !== 0) return false;
+    if (((lo ^ old) & EFER_LME) !== 0 && (this.guest.vmcb.lo(VMCB.CR0) & CR0_PG) !== 0) return false;
     return this.guest.write(EFER, BigInt(((lo & ~EFER_LMA) | (old & EFER_LMA)) >>> 0));
   }
 
@@ -394,7 +395,7 @@ export class SvmRunner implements GuestRunner {
 
   readCr(number: number, out: Int32Array): void {
     const { vmcb } = this.guest;
-    out[0] = number === 8 ? vmcb.lo('VINTR') & 0xf : vmcb.lo(CR_FIELDS[number]!);
+    out[0] = number === 8 ? vmcb.lo(VMCB.VINTR) & 0xf : vmcb.lo(CR_FIELDS[number]!);
     out[1] = number === 8 ? 0 : vmcb.hi(CR_FIELDS[number]!);
   }
 
@@ -407,7 +408,7 @@ export class SvmRunner implements GuestRunner {
         return this.writeCr4(lo, hi);
       case 8:
         if ((lo & ~0xf) !== 0 || hi !== 0) return false;
-        vmcb.put32('VINTR', (vmcb.lo('VINTR') & ~0xff) | lo);
+        vmcb.put32(VMCB.VINTR, (vmcb.lo(VMCB.VINTR) & ~0xff) | lo);
         return true;
       default:
         vmcb.put(CR_FIELDS[number]!, lo, hi);
@@ -423,7 +424,7 @@ export class SvmRunner implements GuestRunner {
     if ((lo & CR0_PG) !== 0 && (lo & CR0_PE) === 0) return false;
     // To leave paging in 64-bit mode faults; other modes than that are not modelled.
     if (long && (lo & CR0_PG) === 0) return false;
-    vmcb.put('CR0', lo | CR0_ET, 0);
+    vmcb.put(VMCB.CR0, lo | CR0_ET, 0);
     this.invalidate();
     return true;
   }
@@ -432,10 +433,10 @@ export class SvmRunner implements GuestRunner {
     const { vmcb } = this.guest;
     const { vcpu } = this.context;
     const value = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
-    const old = vmcb.lo('CR4');
+    const old = vmcb.lo(VMCB.CR4);
     if ((value & vcpu.guestCaps.cr4ReservedBits) !== 0n) return false;
     if ((lo & CR4_PAE) === 0 || ((lo ^ old) & CR4_LA57) !== 0) return false;
-    vmcb.put('CR4', lo, hi);
+    vmcb.put(VMCB.CR4, lo, hi);
     vcpu.state.sregs.setBigUint64(SREGS_CR4, value, true);
     if (((lo ^ old) & (CR4_OSXSAVE | CR4_PKE)) !== 0) vcpu.cpuid.stateChanged();
     this.invalidate();
@@ -443,7 +444,7 @@ export class SvmRunner implements GuestRunner {
   }
 
   get cr4(): number {
-    return this.guest.vmcb.lo('CR4');
+    return this.guest.vmcb.lo(VMCB.CR4);
   }
 
   get cpl(): number {
@@ -457,4 +458,4 @@ export class SvmRunner implements GuestRunner {
   }
 }
 
-const CR_FIELDS: Readonly<Record<number, 'CR0' | 'CR2' | 'CR3' | 'CR4'>> = { 0: 'CR0', 2: 'CR2', 3: 'CR3', 4: 'CR4' };
+const CR_FIELDS: Readonly<Record<number, number>> = { 0: VMCB.CR0, 2: VMCB.CR2, 3: VMCB.CR3, 4: VMCB.CR4 };

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { msrNamed } from '../../src/emu/msr-rows.js';
+import { VMCB } from '../../src/emu/svm/vmcb.js';
 import { diffHostState, hostState } from '../../src/linux/host-state.js';
 import { SWITCH_ROWS } from '../../src/svm/switch-rows.js';
 import { GuestRig } from './rig.js';
@@ -43,7 +44,7 @@ describe('what a guest writes without KVM', () => {
     let exit = rig.run();
     // SPEC_CTRL without virtualization: the first write is KVM's.
     while (exit === 'MSR') {
-      guest.write(guest.lo[1]! >>> 0, BigInt(guest.vmcb.lo('RAX') >>> 0));
+      guest.write(guest.lo[1]! >>> 0, BigInt(guest.vmcb.lo(VMCB.RAX) >>> 0));
       guest.skipInstruction();
       exit = rig.run();
     }

@@ -2,6 +2,7 @@ import { JUMP } from '../../src/emu/core/status.js';
 import { type Assembler, asm } from '../../src/emu/isa/asm.js';
 import { PageTableBuilder } from '../../src/emu/paging-build.js';
 import { exitName } from '../../src/emu/svm/exit-rows.js';
+import { VMCB } from '../../src/emu/svm/vmcb.js';
 import type { HostInputs } from '../../src/index.js';
 import type { HostCpu } from '../../src/linux/host-cpu.js';
 import { SvmGuest, type SvmGuestOptions } from '../../src/svm/guest.js';
@@ -65,7 +66,7 @@ export class GuestRig {
   /** @returns the exit's name */
   run(): string {
     this.guest.run(this.cpu.core.clock.now[0]! + 1e6);
-    return exitName(this.guest.vmcb.lo('EXITCODE'));
+    return exitName(this.guest.vmcb.lo(VMCB.EXITCODE));
   }
 
   /** Back to the VMM, in user mode. */

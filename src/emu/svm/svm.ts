@@ -2,7 +2,7 @@ import { GuestTsc, SVM_TSC_FRACTION } from '../clock.js';
 import { CR0_PE, CR4_LA57, EFER_LMA, EFER_SLOT } from '../control.js';
 import { type Core, RAX, RSP, type Virtualization } from '../core/core.js';
 import { inject } from '../core/delivery.js';
-import { F, IF } from '../core/flags.js';
+import { F, IF, STATUS_FLAGS, setStatusFlags } from '../core/flags.js';
 import { closedSets } from '../core/gates.js';
 import { generalProtection, undefinedOpcode } from '../core/linear.js';
 import { ACTIVITY, EVENT_TYPE, JUMP, LEFT, NEXT } from '../core/status.js';
@@ -111,6 +111,9 @@ const LBR_LIST = stateList('lbr');
 const CET_LIST = stateList('cet');
 const SPEC_CTRL_LIST = stateList('spec-ctrl');
 
+/** A power of two. */
+const KNOWN_PAGES = 8;
+
 const NOTHING_CLOSED = closedSets(() => true);
 
 /** Who has translations in the TLB: spaces of `Tlb`. */
@@ -172,6 +175,9 @@ export class Svm implements Virtualization {
   private readonly hidden = new Int32Array(9);
   private eventLo = 0;
   private eventHi = 0;
+  private vmcbAt = -1;
+  private readonly knownPages = new Float64Array(KNOWN_PAGES).fill(-1);
+  private readonly knownFrames = new Int32Array(KNOWN_PAGES);
 
   constructor(core: Core) {
     const { silicon, costs } = core;
@@ -303,18 +309,30 @@ export class Svm implements Virtualization {
 
   /** Virtual GIF (15.33). Without it STGI and CLGI of a guest reach the physical flag. */
   private setGuestGif(gif: boolean): void {
-    const frame = this.physical.frame(this.vmcb);
+    const frame = this.vmcbAt;
     const w = this.physical.words;
     const vintr = w[frame + VINTR]!;
     if ((vintr & VINTR_GIF_ENABLE) === 0) this.setGif(gif);
     else w[frame + VINTR] = gif ? vintr | VINTR_GIF : vintr & ~VINTR_GIF;
   }
 
+  /** The first word of a page. The pages of two or three addresses take turns: they are remembered. */
+  private frameOf(address: number): number {
+    const place = (address / 0x1000) & (KNOWN_PAGES - 1);
+    if (this.knownPages[place] === address) return this.knownFrames[place]!;
+    const frame = this.physical.frame(address);
+    if (frame >= 0) {
+      this.knownPages[place] = address;
+      this.knownFrames[place] = frame;
+    }
+    return frame;
+  }
+
   // VMLOAD and VMSAVE: 15.5.2.
 
   private loadState(address: number): void {
     const { core, hidden } = this;
-    const at = this.physical.frame(address);
+    const at = this.frameOf(address);
     const w = this.physical.words;
     const { segments, tss } = core;
     loadMsrs(core, w, at, VMLOAD_LIST);
@@ -338,7 +356,7 @@ export class Svm implements Virtualization {
 
   private saveState(address: number): void {
     const { core, hidden } = this;
-    const at = this.physical.frame(address);
+    const at = this.frameOf(address);
     const w = this.physical.words;
     const { segments, tss } = core;
     this.physical.writes(at);
@@ -365,8 +383,9 @@ export class Svm implements Virtualization {
     const { control, msrs } = core;
     this.vmcb = address;
     const hsavePa = (msrs.hi[HSAVE_SLOT]! >>> 0) * WORD + (msrs.lo[HSAVE_SLOT]! >>> 0);
-    const host = physical.frame(hsavePa);
-    const at = physical.frame(address);
+    const host = this.frameOf(hsavePa);
+    const at = this.frameOf(address);
+    this.vmcbAt = at;
     if (host < 0 || at < 0) throw core.unsupported('a VMCB or host save area outside RAM');
     this.findVmsa(at);
     const w = physical.words;
@@ -472,7 +491,7 @@ export class Svm implements Virtualization {
     control.hi[2] = w[at + CR2 + 1]!;
     core.drLo[6] = w[at + DR6]!;
     core.drLo[7] = w[at + DR7]!;
-    core.rflags = w[at + RFLAGS]!;
+    setRflags(core.f, w[at + RFLAGS]!);
     core.lo[RIP] = w[at + RIP_FIELD]!;
     core.hi[RIP] = w[at + RIP_FIELD + 1]!;
     core.lo[RSP] = w[at + RSP_FIELD]!;
@@ -568,7 +587,7 @@ export class Svm implements Virtualization {
    */
   virtualInterrupt(): number {
     const { core, world } = this;
-    const at = this.physical.frame(this.vmcb);
+    const at = this.vmcbAt;
     const w = this.physical.words;
     const vintr = w[at + VINTR]!;
     if ((vintr & VINTR_IRQ) === 0 || core.shadow || (core.f[F.REST]! & IF) === 0) return NEXT;
@@ -597,7 +616,7 @@ export class Svm implements Virtualization {
   fetchBytes(): void {
     const { core } = this;
     if (!this.hasDecodeAssists) return;
-    const at = (this.physical.frame(this.vmcb) + FETCHED) * 4;
+    const at = (this.vmcbAt + FETCHED) * 4;
     const { fault } = core.mmu.nested ?? NO_NESTED;
     const { address, infoLo, infoHi } = fault;
     const status = core.mmu.translate(core.lo[RIP]!, core.hi[RIP]!, core.fetchAccess);
@@ -619,7 +638,7 @@ export class Svm implements Virtualization {
    */
   leave(code: number, info1Lo: number, info1Hi: number, info2Lo: number, info2Hi: number, length: number): void {
     const { core, physical } = this;
-    const at = physical.frame(this.vmcb);
+    const at = this.vmcbAt;
     const w = physical.words;
     physical.writes(at);
     this.saveGuest(w, at);
@@ -744,7 +763,7 @@ export class Svm implements Virtualization {
     control.lo[8] = this.hostTpr;
     // CR2 and DR6 stay the guest's.
     core.drLo[7] = DR7_DISABLED;
-    core.rflags = w[at + RFLAGS]!;
+    setRflags(core.f, w[at + RFLAGS]!);
     core.lo[RIP] = w[at + RIP_FIELD]!;
     core.hi[RIP] = w[at + RIP_FIELD + 1]!;
     core.lo[RSP] = w[at + RSP_FIELD]!;
@@ -804,6 +823,12 @@ export class Svm implements Virtualization {
     }
     saveMsrs(core, w, to, DEBUG_SWAP);
   }
+}
+
+/** RFLAGS; what depends on AC is worked out when CPL is set. */
+function setRflags(f: Int32Array, value: number): void {
+  setStatusFlags(f, value);
+  f[F.REST] = (value & ~STATUS_FLAGS) | 2;
 }
 
 const NO_NESTED = { fault: { address: 0, infoLo: 0, infoHi: 0 } };

@@ -35,45 +35,49 @@ export class PhysicalWords {
 
 const rows = new Map<VmcbField, VmcbRow>(VMCB_ROWS.map((item) => [item.name, item]));
 
-/** Names of 64-bit fields. */
-const words = Object.fromEntries(VMCB_ROWS.map(({ name }) => [name, wordOf(name)])) as Readonly<
+/** The word of a VMCB that each field begins in, by name: `VMCB.RIP`. */
+export const VMCB = Object.freeze(Object.fromEntries(VMCB_ROWS.map(({ name }) => [name, wordOf(name)]))) as Readonly<
   Record<VmcbField, number>
 >;
 
-/** A VMCB in memory, by the names of its fields: for hypervisors and tests. */
+/** A VMCB in memory: for hypervisors and tests. Fields go by their words ({@link VMCB}) where time matters, else by name. */
 export class Vmcb {
   readonly address: number;
   private readonly physical: PhysicalWords;
+  /** Its first word. */
+  private readonly first: number;
 
+  /** Good until memory is reset. */
   constructor(memory: PhysicalMemory, address: number) {
     this.address = address;
     this.physical = new PhysicalWords(memory);
+    this.first = this.physical.frame(address);
   }
 
   /** The low half of a field that begins at a word's boundary. */
-  lo(name: VmcbField): number {
-    return this.physical.words[this.physical.frame(this.address) + words[name]]!;
+  lo(field: number): number {
+    return this.physical.words[this.first + field]!;
   }
 
   /** The upper half of a 64-bit field. */
-  hi(name: VmcbField): number {
-    return this.physical.words[this.physical.frame(this.address) + words[name] + 1]!;
+  hi(field: number): number {
+    return this.physical.words[this.first + field + 1]!;
   }
 
   /** Writes a 64-bit field. */
-  put(name: VmcbField, lo: number, hi: number): void {
-    const frame = this.physical.frame(this.address);
+  put(field: number, lo: number, hi: number): void {
+    const at = this.first + field;
     const all = this.physical.words;
-    all[frame + words[name]] = lo;
-    all[frame + words[name] + 1] = hi;
-    this.physical.writes(frame);
+    all[at] = lo;
+    all[at + 1] = hi;
+    this.physical.writes(at);
   }
 
   /** Writes a 32-bit field. */
-  put32(name: VmcbField, value: number): void {
-    const frame = this.physical.frame(this.address);
-    this.physical.words[frame + words[name]] = value;
-    this.physical.writes(frame);
+  put32(field: number, value: number): void {
+    const at = this.first + field;
+    this.physical.words[at] = value;
+    this.physical.writes(at);
   }
 
   /** A field of any width. */

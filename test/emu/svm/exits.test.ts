@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { permissionBit } from '../../../src/emu/svm/permission-map.js';
-import { Vmcb } from '../../../src/emu/svm/vmcb.js';
+import { VMCB, Vmcb } from '../../../src/emu/svm/vmcb.js';
 import { AT, type Program, Rig } from './rig.js';
 
 /** An instruction, what it exits with when it is intercepted, and how long it is. */
@@ -327,12 +327,12 @@ test('a VMCB by its names', () => {
   vmcb.set('CPL', 3);
   vmcb.set('CS_ATTRIB', 0xa9b);
   vmcb.set('RIP', -1n);
-  vmcb.put('TSC_OFFSET', 5, -1);
-  vmcb.put32('ASID', 7);
+  vmcb.put(VMCB.TSC_OFFSET, 5, -1);
+  vmcb.put32(VMCB.ASID, 7);
   expect(memory.dump(AT.secondVmcb + 0x4cb, 1)).toEqual(Uint8Array.of(3));
   expect(memory.dump(AT.secondVmcb + 0x412, 2)).toEqual(Uint8Array.of(0x9b, 0x0a));
   expect(vmcb.get('RIP')).toBe(2n ** 64n - 1n);
   expect(vmcb.get('TSC_OFFSET')).toBe(0xffff_ffff_0000_0005n);
-  expect([vmcb.lo('TSC_OFFSET'), vmcb.hi('TSC_OFFSET')]).toEqual([5, -1]);
+  expect([vmcb.lo(VMCB.TSC_OFFSET), vmcb.hi(VMCB.TSC_OFFSET)]).toEqual([5, -1]);
   expect(vmcb.get('ASID')).toBe(7n);
 });
