@@ -37,6 +37,8 @@ export class PhysicalMemory {
    * that may bring a frame into being. Offsets stay.
    */
   bytes: Uint8Array;
+  /** The same as 32-bit words. */
+  words: Int32Array;
   /**
    * How often each frame was written through this class, by offset / 4096. Whoever keeps decoded code compares it, and
    * whoever writes to {@link bytes} directly counts too.
@@ -68,6 +70,7 @@ export class PhysicalMemory {
     const room = Math.max(1, options.frames ?? 64);
     this.maxFrames = options.maxFrames ?? 0x1_0000;
     this.bytes = new Uint8Array(room * FRAME_SIZE);
+    this.words = new Int32Array(this.bytes.buffer);
     this.generations = new Int32Array(room);
     const slots = 2 ** Math.ceil(Math.log2(room * 2));
     this.keys = new Float64Array(slots).fill(EMPTY);
@@ -245,6 +248,7 @@ export class PhysicalMemory {
     const bytes = new Uint8Array(this.bytes.length * 2);
     bytes.set(this.bytes);
     this.bytes = bytes;
+    this.words = new Int32Array(bytes.buffer);
     const generations = new Int32Array(this.generations.length * 2);
     generations.set(this.generations);
     this.generations = generations;

@@ -6,6 +6,8 @@
 
 const ENTRIES = 256;
 const PAGE_MASK = ~0xfff;
+/** Words of one half of {@link Tlb.quick}: 64 pages. */
+export const QUICK_HALF = 256;
 /** No space has it. */
 const NOWHERE = 0;
 
@@ -29,6 +31,11 @@ export class Tlb {
   globals = 2;
   /** Goes up when single pages are forgotten: for those who keep what they found. */
   version = 0;
+  /**
+   * The last pages of RAM that were read (first half) and written (second half), for loops that cannot afford a call: four
+   * words each, page number and kind of access, high half, space, where the page lies in the bytes of memory.
+   */
+  readonly quick = new Int32Array(2 * QUICK_HALF);
   private last = 2;
 
   /** The entry for an access to a linear address, or -1. */
@@ -69,9 +76,19 @@ export class Tlb {
     return at;
   }
 
+  /** Keeps a page of RAM in {@link quick}. @param half 0 for reads, `QUICK_HALF` for writes */
+  remember(lo: number, hi: number, access: number, offset: number, half: number): void {
+    const at = half + ((lo >>> 10) & 0xfc);
+    this.quick[at] = (lo & PAGE_MASK) | access;
+    this.quick[at + 1] = hi;
+    this.quick[at + 2] = this.current;
+    this.quick[at + 3] = offset - (lo & 0xfff);
+  }
+
   /** INVLPG: all parts of the page that holds the address, global or not, in the current spaces. */
   invalidate(lo: number, hi: number): void {
     this.version++;
+    this.quick.fill(0);
     for (let at = 0; at < ENTRIES; at++) {
       const space = this.space[at];
       if (space !== this.current && space !== this.globals) continue;
@@ -100,6 +117,7 @@ export class Tlb {
   /** Forgets everything there ever was. Spaces that others have kept mean nothing afterwards. */
   private forget(): void {
     this.space.fill(NOWHERE);
+    this.quick.fill(0);
     this.last = 0;
   }
 }

@@ -3,7 +3,7 @@ import { INSN_WORDS, MAX_LENGTH, OUTCOME } from '../isa/insn.js';
 import { PAGING_OK } from '../paging.js';
 import type { Core } from './core.js';
 import { carried, translationFault, undefinedOpcode } from './linear.js';
-import { endsBlock, lower, MICRO, MICRO_WORDS } from './lower.js';
+import { dropDeadFlags, endsBlock, lower, MICRO_WORDS } from './lower.js';
 
 /**
  * Decoded code. A block is a run of instructions of one page, decoded and lowered once: up to the first that can branch
@@ -28,6 +28,9 @@ export class BlockCache {
   readonly insns = new Int32Array((INSNS + BLOCK_LIMIT) * INSN_WORDS);
   /** What the loop executes, `MICRO_WORDS` each. */
   readonly micros = new Int32Array((INSNS + BLOCK_LIMIT) * MICRO_WORDS);
+
+  /** What each decoded instruction costs, as far as that is known before it runs. */
+  readonly cyclesOf = new Int32Array(INSNS + BLOCK_LIMIT);
 
   // By block.
   /** Number of its first instruction. */
@@ -208,11 +211,12 @@ export class BlockCache {
       }
       const insnLength = this.insns[insn + 2]!;
       lower(core, number, outcome, (lo + length + insnLength) | 0, carried(lo, hi, length + insnLength));
-      cycles += this.micros[number * MICRO_WORDS + MICRO.CYCLES]!;
+      cycles += this.cyclesOf[number]!;
       length += insnLength;
       count++;
       ends = outcome !== OUTCOME.DECODED || endsBlock(this.insns[insn]!);
     }
+    dropDeadFlags(core, this.used, count);
     this.finish(block, count, length, cycles);
     this.bytes.set(memory.bytes.subarray(at, at + length), this.usedBytes);
     this.copyAt[block] = this.usedBytes;
@@ -240,7 +244,7 @@ export class BlockCache {
     const outcome = this.decoder.decode(straddling, 0, MAX_LENGTH, this.insns, number * INSN_WORDS);
     const length = this.insns[number * INSN_WORDS + 2]!;
     lower(core, number, outcome, (lo + length) | 0, carried(lo, hi, length));
-    this.finish(block, 1, length, this.micros[number * MICRO_WORDS + MICRO.CYCLES]!);
+    this.finish(block, 1, length, this.cyclesOf[number]!);
     this.running = block;
     this.runningFrom = 0;
     this.runningTo = 0;

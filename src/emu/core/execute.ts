@@ -1,6 +1,7 @@
 import { EmulatorLimit, INSN_WORDS } from '../isa/insn.js';
+import { QUICK_HALF } from '../tlb.js';
 import type { Core } from './core.js';
-import { carry, condition, F, isEven, KIND, setStatusFlags } from './flags.js';
+import { carry, condition, F, isEven, KIND, setStatusFlags, WIDTH, zero } from './flags.js';
 import { integer } from './integer.js';
 import { generalProtection, load, loadStack, store, storeStack, undefinedOpcode } from './linear.js';
 import { MICRO_WORDS, X } from './lower.js';
@@ -50,13 +51,32 @@ const {
   SHL32,
   SHR32,
   SAR32,
+  ADD64_QUIET,
+  SUB64_QUIET,
+  AND64_QUIET,
+  OR64_QUIET,
+  XOR64_QUIET,
+  ADD32_QUIET,
+  SUB32_QUIET,
+  AND32_QUIET,
+  OR32_QUIET,
+  XOR32_QUIET,
+  INC64_QUIET,
+  DEC64_QUIET,
+  SHL64_QUIET,
+  SHR64_QUIET,
+  SHL32_QUIET,
+  SHR32_QUIET,
   PUSH64,
   POP64,
+  JE,
+  JNE,
   JCC,
   JMP,
   CALL,
   RET,
 } = X;
+const QUICK = QUICK_HALF;
 const words = MICRO_WORDS;
 const insnWords = INSN_WORDS;
 const kindAt = F.KIND;
@@ -64,16 +84,17 @@ const resLo = F.RES_LO;
 const resHi = F.RES_HI;
 const aLo = F.A_LO;
 const aHi = F.A_HI;
-const bLo = F.B_LO;
-const bHi = F.B_HI;
-const shiftAt = F.SHIFT;
 const carryAt = F.CARRY;
-const addKind = KIND.ADD;
-const subKind = KIND.SUB;
-const logicKind = KIND.LOGIC;
-const incKind = KIND.INC;
-const decKind = KIND.DEC;
-const wide = -1;
+const add64 = KIND.ADD | WIDTH.QWORD;
+const sub64 = KIND.SUB | WIDTH.QWORD;
+const logic64 = KIND.LOGIC | WIDTH.QWORD;
+const inc64 = KIND.INC | WIDTH.QWORD;
+const dec64 = KIND.DEC | WIDTH.QWORD;
+const add32 = KIND.ADD | WIDTH.DWORD;
+const sub32 = KIND.SUB | WIDTH.DWORD;
+const logic32 = KIND.LOGIC | WIDTH.DWORD;
+const inc32 = KIND.INC | WIDTH.DWORD;
+const dec32 = KIND.DEC | WIDTH.DWORD;
 const rsp = 4;
 const rip = 16;
 
@@ -87,17 +108,21 @@ const OF = 0x800;
 /**
  * Executes micro-operations `from` to `to` (numbers; exclusive) of a block.
  *
+ * @param which `MICRO.X`, or `MICRO.FULL` to have flags after every instruction
  * @returns NEXT when all are done and none has branched; JUMP when the last one has written RIP; anything else is the
  *   status of the instruction in `core.at`
  */
-export function execute(core: Core, from: number, to: number): number {
+export function execute(core: Core, from: number, to: number, which: number): number {
   const { lo, hi, f, v, blocks } = core;
+  const { quick } = core.mmu.tlb;
   const x = blocks.micros;
+  const { now } = core.clock;
   const end = to * words;
   for (let m = from * words; m < end; m += words) {
     const a = x[m + 1]!;
     const b = x[m + 2]!;
-    switch (x[m]) {
+    const op = x[m + which]!;
+    switch (op) {
       case INTEGER: {
         const status = integer(core, x[m + 5]! * insnWords);
         if (status !== NEXT) {
@@ -127,6 +152,13 @@ export function execute(core: Core, from: number, to: number): number {
         break;
       case LOAD64: {
         const at = address(core, m);
+        const place = quickPlace(quick, at, core.addressHi, core.readAccess, 0, core.mmu.tlb.current);
+        if (place >= 0 && (at & 0xfff) <= 0xff8 && (at & 3) === 0) {
+          const { words: w } = core.memory;
+          lo[a] = w[place >> 2]!;
+          hi[a] = w[(place >> 2) + 1]!;
+          break;
+        }
         if (load(core, at, core.addressHi, 8) !== NEXT) return faults(core, m);
         lo[a] = v[0]!;
         hi[a] = v[1]!;
@@ -134,6 +166,12 @@ export function execute(core: Core, from: number, to: number): number {
       }
       case LOAD32: {
         const at = address(core, m);
+        const place = quickPlace(quick, at, core.addressHi, core.readAccess, 0, core.mmu.tlb.current);
+        if (place >= 0 && (at & 3) === 0) {
+          lo[a] = core.memory.words[place >> 2]!;
+          hi[a] = 0;
+          break;
+        }
         if (load(core, at, core.addressHi, 4) !== NEXT) return faults(core, m);
         lo[a] = v[0]!;
         hi[a] = 0;
@@ -141,13 +179,23 @@ export function execute(core: Core, from: number, to: number): number {
       }
       case STORE64: {
         const at = address(core, m);
-        if (store(core, at, core.addressHi, 8, lo[a]!, hi[a]!) !== NEXT) return faults(core, m);
+        const place = quickPlace(quick, at, core.addressHi, core.writeAccess, QUICK, core.mmu.tlb.current);
+        if (place >= 0 && (at & 0xfff) <= 0xff8 && (at & 3) === 0 && !core.watched) {
+          const { words: w } = core.memory;
+          w[place >> 2] = lo[a]!;
+          w[(place >> 2) + 1] = hi[a]!;
+          blocks.wrote(place);
+        } else if (store(core, at, core.addressHi, 8, lo[a]!, hi[a]!) !== NEXT) return faults(core, m);
         if (blocks.hit) return splits(core, m, end);
         break;
       }
       case STORE32: {
         const at = address(core, m);
-        if (store(core, at, core.addressHi, 4, lo[a]!, 0) !== NEXT) return faults(core, m);
+        const place = quickPlace(quick, at, core.addressHi, core.writeAccess, QUICK, core.mmu.tlb.current);
+        if (place >= 0 && (at & 3) === 0 && !core.watched) {
+          core.memory.words[place >> 2] = lo[a]!;
+          blocks.wrote(place);
+        } else if (store(core, at, core.addressHi, 4, lo[a]!, 0) !== NEXT) return faults(core, m);
         if (blocks.hit) return splits(core, m, end);
         break;
       }
@@ -164,14 +212,11 @@ export function execute(core: Core, from: number, to: number): number {
         const rh = (ah + bh + (rl >>> 0 < al >>> 0 ? 1 : 0)) | 0;
         lo[a] = rl;
         hi[a] = rh;
-        f[kindAt] = addKind;
+        f[kindAt] = add64;
         f[resLo] = rl;
         f[resHi] = rh;
         f[aLo] = al;
         f[aHi] = ah;
-        f[bLo] = bl;
-        f[bHi] = bh;
-        f[shiftAt] = wide;
         break;
       }
       case SUB64:
@@ -182,49 +227,42 @@ export function execute(core: Core, from: number, to: number): number {
         const bh = hi[b]!;
         const rl = (al - bl) | 0;
         const rh = (ah - bh - (al >>> 0 < bl >>> 0 ? 1 : 0)) | 0;
-        if (x[m] === SUB64) {
+        if (op === SUB64) {
           lo[a] = rl;
           hi[a] = rh;
         }
-        f[kindAt] = subKind;
+        f[kindAt] = sub64;
         f[resLo] = rl;
         f[resHi] = rh;
         f[aLo] = al;
         f[aHi] = ah;
-        f[bLo] = bl;
-        f[bHi] = bh;
-        f[shiftAt] = wide;
         break;
       }
       case OR64:
         lo[a] = lo[a]! | lo[b]!;
         hi[a] = hi[a]! | hi[b]!;
-        f[kindAt] = logicKind;
+        f[kindAt] = logic64;
         f[resLo] = lo[a]!;
         f[resHi] = hi[a]!;
-        f[shiftAt] = wide;
         break;
       case AND64:
         lo[a] = lo[a]! & lo[b]!;
         hi[a] = hi[a]! & hi[b]!;
-        f[kindAt] = logicKind;
+        f[kindAt] = logic64;
         f[resLo] = lo[a]!;
         f[resHi] = hi[a]!;
-        f[shiftAt] = wide;
         break;
       case XOR64:
         lo[a] = lo[a]! ^ lo[b]!;
         hi[a] = hi[a]! ^ hi[b]!;
-        f[kindAt] = logicKind;
+        f[kindAt] = logic64;
         f[resLo] = lo[a]!;
         f[resHi] = hi[a]!;
-        f[shiftAt] = wide;
         break;
       case TEST64:
-        f[kindAt] = logicKind;
+        f[kindAt] = logic64;
         f[resLo] = lo[a]! & lo[b]!;
         f[resHi] = hi[a]! & hi[b]!;
-        f[shiftAt] = wide;
         break;
       case ADD32: {
         const al = lo[a]!;
@@ -232,13 +270,11 @@ export function execute(core: Core, from: number, to: number): number {
         const rl = (al + bl) | 0;
         lo[a] = rl;
         hi[a] = 0;
-        f[kindAt] = addKind;
+        f[kindAt] = add32;
         f[resLo] = 0;
         f[resHi] = rl;
         f[aLo] = 0;
         f[aHi] = al;
-        f[bHi] = bl;
-        f[shiftAt] = 0;
         break;
       }
       case SUB32:
@@ -246,49 +282,42 @@ export function execute(core: Core, from: number, to: number): number {
         const al = lo[a]!;
         const bl = lo[b]!;
         const rl = (al - bl) | 0;
-        if (x[m] === SUB32) {
+        if (op === SUB32) {
           lo[a] = rl;
           hi[a] = 0;
         }
-        f[kindAt] = subKind;
+        f[kindAt] = sub32;
         f[resLo] = 0;
         f[resHi] = rl;
         f[aLo] = 0;
         f[aHi] = al;
-        f[bLo] = 0;
-        f[bHi] = bl;
-        f[shiftAt] = 0;
         break;
       }
       case OR32:
         lo[a] = lo[a]! | lo[b]!;
         hi[a] = 0;
-        f[kindAt] = logicKind;
+        f[kindAt] = logic32;
         f[resLo] = 0;
         f[resHi] = lo[a]!;
-        f[shiftAt] = 0;
         break;
       case AND32:
         lo[a] = lo[a]! & lo[b]!;
         hi[a] = 0;
-        f[kindAt] = logicKind;
+        f[kindAt] = logic32;
         f[resLo] = 0;
         f[resHi] = lo[a]!;
-        f[shiftAt] = 0;
         break;
       case XOR32:
         lo[a] = lo[a]! ^ lo[b]!;
         hi[a] = 0;
-        f[kindAt] = logicKind;
+        f[kindAt] = logic32;
         f[resLo] = 0;
         f[resHi] = lo[a]!;
-        f[shiftAt] = 0;
         break;
       case TEST32:
-        f[kindAt] = logicKind;
+        f[kindAt] = logic32;
         f[resLo] = 0;
         f[resHi] = lo[a]! & lo[b]!;
-        f[shiftAt] = 0;
         break;
       case INC64: {
         f[carryAt] = carry(f) ? 1 : 0;
@@ -298,14 +327,11 @@ export function execute(core: Core, from: number, to: number): number {
         const rh = (ah + (rl === 0 ? 1 : 0)) | 0;
         lo[a] = rl;
         hi[a] = rh;
-        f[kindAt] = incKind;
+        f[kindAt] = inc64;
         f[resLo] = rl;
         f[resHi] = rh;
         f[aLo] = al;
         f[aHi] = ah;
-        f[bLo] = 1;
-        f[bHi] = 0;
-        f[shiftAt] = wide;
         break;
       }
       case DEC64: {
@@ -316,31 +342,25 @@ export function execute(core: Core, from: number, to: number): number {
         const rh = (ah - (al === 0 ? 1 : 0)) | 0;
         lo[a] = rl;
         hi[a] = rh;
-        f[kindAt] = decKind;
+        f[kindAt] = dec64;
         f[resLo] = rl;
         f[resHi] = rh;
         f[aLo] = al;
         f[aHi] = ah;
-        f[bLo] = 1;
-        f[bHi] = 0;
-        f[shiftAt] = wide;
         break;
       }
       case INC32:
       case DEC32: {
         f[carryAt] = carry(f) ? 1 : 0;
         const al = lo[a]!;
-        const rl = x[m] === INC32 ? (al + 1) | 0 : (al - 1) | 0;
+        const rl = op === INC32 ? (al + 1) | 0 : (al - 1) | 0;
         lo[a] = rl;
         hi[a] = 0;
-        f[kindAt] = x[m] === INC32 ? incKind : decKind;
+        f[kindAt] = op === INC32 ? inc32 : dec32;
         f[resLo] = 0;
         f[resHi] = rl;
         f[aLo] = 0;
         f[aHi] = al;
-        f[bLo] = 0;
-        f[bHi] = 1;
-        f[shiftAt] = 0;
         break;
       }
       case SHL64: {
@@ -400,6 +420,86 @@ export function execute(core: Core, from: number, to: number): number {
         shifted32(f, lo[a]!, (l >>> (count - 1)) & 1, 0);
         break;
       }
+      case ADD64_QUIET: {
+        const al = lo[a]!;
+        const rl = (al + lo[b]!) | 0;
+        hi[a] = hi[a]! + hi[b]! + (rl >>> 0 < al >>> 0 ? 1 : 0);
+        lo[a] = rl;
+        break;
+      }
+      case SUB64_QUIET: {
+        const al = lo[a]!;
+        const bl = lo[b]!;
+        hi[a] = hi[a]! - hi[b]! - (al >>> 0 < bl >>> 0 ? 1 : 0);
+        lo[a] = al - bl;
+        break;
+      }
+      case AND64_QUIET:
+        lo[a] = lo[a]! & lo[b]!;
+        hi[a] = hi[a]! & hi[b]!;
+        break;
+      case OR64_QUIET:
+        lo[a] = lo[a]! | lo[b]!;
+        hi[a] = hi[a]! | hi[b]!;
+        break;
+      case XOR64_QUIET:
+        lo[a] = lo[a]! ^ lo[b]!;
+        hi[a] = hi[a]! ^ hi[b]!;
+        break;
+      case ADD32_QUIET:
+        lo[a] = lo[a]! + lo[b]!;
+        hi[a] = 0;
+        break;
+      case SUB32_QUIET:
+        lo[a] = lo[a]! - lo[b]!;
+        hi[a] = 0;
+        break;
+      case AND32_QUIET:
+        lo[a] = lo[a]! & lo[b]!;
+        hi[a] = 0;
+        break;
+      case OR32_QUIET:
+        lo[a] = lo[a]! | lo[b]!;
+        hi[a] = 0;
+        break;
+      case XOR32_QUIET:
+        lo[a] = lo[a]! ^ lo[b]!;
+        hi[a] = 0;
+        break;
+      case INC64_QUIET: {
+        const rl = (lo[a]! + 1) | 0;
+        lo[a] = rl;
+        if (rl === 0) hi[a] = hi[a]! + 1;
+        break;
+      }
+      case DEC64_QUIET: {
+        const al = lo[a]!;
+        lo[a] = al - 1;
+        if (al === 0) hi[a] = hi[a]! - 1;
+        break;
+      }
+      case SHL64_QUIET: {
+        const count = x[m + 7]!;
+        const l = lo[a]!;
+        lo[a] = count >= 32 ? 0 : l << count;
+        hi[a] = count >= 32 ? l << (count - 32) : (hi[a]! << count) | (l >>> (32 - count));
+        break;
+      }
+      case SHR64_QUIET: {
+        const count = x[m + 7]!;
+        const h = hi[a]!;
+        lo[a] = count >= 32 ? h >>> (count - 32) : (lo[a]! >>> count) | (h << (32 - count));
+        hi[a] = count >= 32 ? 0 : h >>> count;
+        break;
+      }
+      case SHL32_QUIET:
+        lo[a] = lo[a]! << x[m + 7]!;
+        hi[a] = 0;
+        break;
+      case SHR32_QUIET:
+        lo[a] = lo[a]! >>> x[m + 7]!;
+        hi[a] = 0;
+        break;
       case PUSH64: {
         const l = (lo[rsp]! - 8) | 0;
         const h = (hi[rsp]! - (lo[rsp]! >>> 0 < 8 ? 1 : 0)) | 0;
@@ -418,11 +518,18 @@ export function execute(core: Core, from: number, to: number): number {
         hi[a] = v[1]!;
         break;
       }
+      case JE:
+      case JNE:
+        if (zero(f) !== (op === JE)) break;
+        lo[rip] = lo[b]!;
+        hi[rip] = hi[b]!;
+        now[0]! += core.takenExtra;
+        return JUMP;
       case JCC:
         if (!condition(f, a)) break;
         lo[rip] = lo[b]!;
         hi[rip] = hi[b]!;
-        core.clock.now[0]! += core.takenExtra;
+        now[0]! += core.takenExtra;
         return JUMP;
       case JMP:
         lo[rip] = lo[b]!;
@@ -462,6 +569,14 @@ export function execute(core: Core, from: number, to: number): number {
     }
   }
   return NEXT;
+}
+
+/** Where a page lies in the bytes of memory, if it is among the last ones of that half; a negative number if it is not. */
+function quickPlace(quick: Int32Array, lo: number, hi: number, access: number, half: number, space: number): number {
+  const at = half + ((lo >>> 10) & 0xfc);
+  return quick[at] === ((lo & ~0xfff) | access) && quick[at + 1] === hi && quick[at + 2] === space
+    ? quick[at + 3]! + (lo & 0xfff)
+    : -1;
 }
 
 /** Low half of a micro-operation's memory address; the high half goes to `core.addressHi`. */

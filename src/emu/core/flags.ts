@@ -6,25 +6,25 @@
 
 /** Words of the flag state. */
 export const F = {
+  /** `KIND` and, from bit 3 on, `WIDTH`. */
   KIND: 0,
   RES_LO: 1,
   RES_HI: 2,
+  /** The first operand; the second follows from it and the result. */
   A_LO: 3,
   A_HI: 4,
-  B_LO: 5,
-  B_HI: 6,
-  /** How far narrow values were shifted up: 0, 16, 24; -1 for 64 bits. */
-  SHIFT: 7,
   /** INC, DEC: the carry from before. */
-  CARRY: 8,
+  CARRY: 5,
   /** Kind EAGER: the status flags as RFLAGS has them. */
-  BITS: 9,
+  BITS: 6,
   /** All other flags. */
-  REST: 10,
-  WORDS: 11,
+  REST: 7,
+  WORDS: 8,
 } as const;
 
 export const KIND = { EAGER: 0, ADD: 1, SUB: 2, LOGIC: 3, INC: 4, DEC: 5 } as const;
+/** How wide the operation was, to be added to the kind: 64, 32, 16, 8 bits. */
+export const WIDTH = { QWORD: 0 << 3, DWORD: 1 << 3, WORD: 2 << 3, BYTE: 3 << 3 } as const;
 
 export const CF = 1 << 0;
 export const PF = 1 << 2;
@@ -42,32 +42,24 @@ export const VM = 1 << 17;
 export const AC = 1 << 18;
 export const STATUS_FLAGS = CF | PF | AF | ZF | SF | OF;
 
-const { EAGER, ADD, SUB, LOGIC, INC, DEC } = KIND;
+// V8 compiles the constants of a module into its code, but reads those of objects from memory: hence these copies.
+const { EAGER, ADD, SUB, LOGIC, INC } = KIND;
+const kindMask = 7;
 const kindAt = F.KIND;
 const resLo = F.RES_LO;
 const resHi = F.RES_HI;
 const aLo = F.A_LO;
 const aHi = F.A_HI;
-const bLo = F.B_LO;
-const bHi = F.B_HI;
-const shiftAt = F.SHIFT;
 const carryAt = F.CARRY;
 const bitsAt = F.BITS;
 
 export function carry(f: Int32Array): boolean {
-  switch (f[kindAt]) {
-    case ADD:
-      return isBelow(f[resLo]!, f[resHi]!, f[aLo]!, f[aHi]!);
-    case SUB:
-      return isBelow(f[aLo]!, f[aHi]!, f[bLo]!, f[bHi]!);
-    case LOGIC:
-      return false;
-    case INC:
-    case DEC:
-      return f[carryAt] !== 0;
-    default:
-      return (f[bitsAt]! & CF) !== 0;
-  }
+  const kind = f[kindAt]! & kindMask;
+  // Unsigned, a sum that has carried is below its operands, a difference that has borrowed above its first.
+  if (kind === SUB) return isBelow(f[aLo]!, f[aHi]!, f[resLo]!, f[resHi]!);
+  if (kind === ADD) return isBelow(f[resLo]!, f[resHi]!, f[aLo]!, f[aHi]!);
+  if (kind === LOGIC) return false;
+  return kind === EAGER ? (f[bitsAt]! & CF) !== 0 : f[carryAt] !== 0;
 }
 
 export function zero(f: Int32Array): boolean {
@@ -79,32 +71,37 @@ export function sign(f: Int32Array): boolean {
 }
 
 export function overflow(f: Int32Array): boolean {
-  switch (f[kindAt]) {
-    case ADD:
-    case INC:
-      return (~(f[aHi]! ^ f[bHi]!) & (f[aHi]! ^ f[resHi]!)) < 0;
-    case SUB:
-    case DEC:
-      return ((f[aHi]! ^ f[bHi]!) & (f[aHi]! ^ f[resHi]!)) < 0;
-    case LOGIC:
-      return false;
-    default:
-      return (f[bitsAt]! & OF) !== 0;
+  const kind = f[kindAt]! & kindMask;
+  if (kind === EAGER) return (f[bitsAt]! & OF) !== 0;
+  if (kind === LOGIC) return false;
+  const a = f[aHi]!;
+  const result = f[resHi]!;
+  if (kind === ADD || kind === INC) {
+    const b = result - a - (f[resLo]! >>> 0 < f[aLo]! >>> 0 ? 1 : 0);
+    return (~(a ^ b) & (a ^ result)) < 0;
   }
+  const b = a - result - (f[aLo]! >>> 0 < f[resLo]! >>> 0 ? 1 : 0);
+  return ((a ^ b) & (a ^ result)) < 0;
+}
+
+/** The low byte of the result. */
+function lowByte(f: Int32Array, lo: number, hi: number): number {
+  const width = f[kindAt]! >> 3;
+  return width === 0 ? lo : hi >>> ((width - 1) * 16 - (width === 3 ? 8 : 0));
 }
 
 export function parity(f: Int32Array): boolean {
   if (f[kindAt] === EAGER) return (f[bitsAt]! & PF) !== 0;
-  return isEven(f[shiftAt]! < 0 ? f[resLo]! : f[resHi]! >>> f[shiftAt]!);
+  return isEven(lowByte(f, f[resLo]!, f[resHi]!));
 }
 
 function auxiliary(f: Int32Array): boolean {
-  const kind = f[kindAt];
+  const kind = f[kindAt]! & kindMask;
   if (kind === EAGER) return (f[bitsAt]! & AF) !== 0;
   if (kind === LOGIC) return false;
-  const shift = f[shiftAt]!;
-  const mixed = shift < 0 ? f[aLo]! ^ f[bLo]! ^ f[resLo]! : (f[aHi]! ^ f[bHi]! ^ f[resHi]!) >>> shift;
-  return (mixed & 0x10) !== 0;
+  const a = lowByte(f, f[aLo]!, f[aHi]!) & 15;
+  const result = lowByte(f, f[resLo]!, f[resHi]!) & 15;
+  return kind === ADD || kind === INC ? result < a : result > a;
 }
 
 /** Whether an even number of the low eight bits is set. */

@@ -20,6 +20,7 @@ import {
   statusFlags,
   TF,
   VM,
+  WIDTH,
   ZF,
 } from './flags.js';
 import { carried, generalProtection, loadStack, loadToModify, store, storeStack, undefinedOpcode } from './linear.js';
@@ -116,27 +117,17 @@ export function integer(core: Core, insn: number): number {
   }
 }
 
-/** Records operands and result of an addition or subtraction. Narrow values go to the upper ends of the high words. */
-function record(
-  f: Int32Array,
-  kind: number,
-  size: number,
-  al: number,
-  ah: number,
-  bl: number,
-  bh: number,
-  rl: number,
-  rh: number,
-): void {
+/** By bytes. */
+const WIDTHS = [0, WIDTH.BYTE, WIDTH.WORD, 0, WIDTH.DWORD, 0, 0, 0, WIDTH.QWORD];
+
+/** Records first operand and result of an operation. Narrow values go to the upper ends of the high words. */
+function record(f: Int32Array, kind: number, size: number, al: number, ah: number, rl: number, rh: number): void {
   const up = 32 - size * 8;
-  f[F.KIND] = kind;
+  f[F.KIND] = kind | WIDTHS[size]!;
   f[F.RES_LO] = size === 8 ? rl : 0;
   f[F.RES_HI] = size === 8 ? rh : rl << up;
   f[F.A_LO] = size === 8 ? al : 0;
   f[F.A_HI] = size === 8 ? ah : al << up;
-  f[F.B_LO] = size === 8 ? bl : 0;
-  f[F.B_HI] = size === 8 ? bh : bl << up;
-  f[F.SHIFT] = size === 8 ? -1 : up;
 }
 
 function alu(core: Core, insn: number, op: number, size: number): number {
@@ -181,7 +172,7 @@ function alu(core: Core, insn: number, op: number, size: number): number {
     status = writeOperand(core, insn, DST, size, rl, rh);
     if (status !== NEXT) return status;
   }
-  record(f, kind, size, al, ah, bl, bh, rl, rh);
+  record(f, kind, size, al, ah, rl, rh);
   return NEXT;
 }
 
@@ -196,7 +187,7 @@ function step(core: Core, insn: number, up: boolean, size: number): number {
   status = writeOperand(core, insn, DST, size, rl, rh);
   if (status !== NEXT) return status;
   core.f[F.CARRY] = carry(core.f) ? 1 : 0;
-  record(core.f, up ? KIND.INC : KIND.DEC, size, al, ah, 1, 0, rl, rh);
+  record(core.f, up ? KIND.INC : KIND.DEC, size, al, ah, rl, rh);
   return NEXT;
 }
 
@@ -292,7 +283,7 @@ function compareExchange(core: Core, insn: number, size: number): number {
   if (!equal) writeRegister(core, 0, size, lo, hi);
   const rl = (al - lo) | 0;
   const rh = (ah - hi - (al >>> 0 < lo >>> 0 ? 1 : 0)) | 0;
-  record(core.f, KIND.SUB, size, al, ah, lo, hi, rl, rh);
+  record(core.f, KIND.SUB, size, al, ah, rl, rh);
   return NEXT;
 }
 

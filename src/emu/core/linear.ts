@@ -1,4 +1,5 @@
 import { PAGING_FAULT, PAGING_NESTED, PAGING_OK } from '../paging.js';
+import { QUICK_HALF } from '../tlb.js';
 import type { Core } from './core.js';
 import { FAULT, VECTOR } from './status.js';
 
@@ -70,7 +71,8 @@ export function loadAs(core: Core, lo: number, hi: number, size: number, access:
   const status = mmu.translate(lo, hi, access);
   if (status !== PAGING_OK) return translationFault(core, status, stack);
   const at = mmu.offset;
-  if (at < 0) {
+  if (at >= 0) mmu.tlb.remember(lo, hi, access, at, 0);
+  else {
     memory.read(mmu.physical[0]!, size);
     v[0] = memory.value[0]!;
     v[1] = memory.value[1]!;
@@ -138,6 +140,7 @@ export function storeAs(
     watchedStore(core, mmu.physical[0]!, size, valueLo, valueHi);
     return 0;
   }
+  mmu.tlb.remember(lo, hi, access, at, QUICK_HALF);
   core.blocks.wrote(at);
   const { bytes } = memory;
   bytes[at] = valueLo;

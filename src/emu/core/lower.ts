@@ -20,7 +20,8 @@ export const MICRO = {
   D: 4,
   /** Number of the decoded instruction. */
   INSN: 5,
-  CYCLES: 6,
+  /** What to execute when flags are looked at after every instruction: X is allowed to leave out those that nobody reads. */
+  FULL: 6,
   /** Memory operands: shift of the index. Shifts: count. */
   SCALE: 7,
 } as const;
@@ -64,8 +65,26 @@ const NAMES = [
   'SHL32',
   'SHR32',
   'SAR32',
+  'ADD64_QUIET',
+  'SUB64_QUIET',
+  'AND64_QUIET',
+  'OR64_QUIET',
+  'XOR64_QUIET',
+  'ADD32_QUIET',
+  'SUB32_QUIET',
+  'AND32_QUIET',
+  'OR32_QUIET',
+  'XOR32_QUIET',
+  'INC64_QUIET',
+  'DEC64_QUIET',
+  'SHL64_QUIET',
+  'SHR64_QUIET',
+  'SHL32_QUIET',
+  'SHR32_QUIET',
   'PUSH64',
   'POP64',
+  'JE',
+  'JNE',
   'JCC',
   'JMP',
   'CALL',
@@ -76,6 +95,40 @@ export const MICRO_NAMES: readonly MicroName[] = NAMES;
 export const X = Object.fromEntries(NAMES.map((name, number) => [name, number])) as {
   readonly [N in MicroName]: number;
 };
+
+/** What does the same without setting flags, where there is such a thing. */
+const QUIET = new Int8Array(NAMES.length).fill(-1);
+for (const name of NAMES) {
+  const quiet = NAMES.indexOf(`${name}_QUIET` as MicroName);
+  if (quiet >= 0) QUIET[X[name]] = quiet;
+}
+QUIET[X.CMP64] = X.NOP;
+QUIET[X.CMP32] = X.NOP;
+QUIET[X.TEST64] = X.NOP;
+QUIET[X.TEST32] = X.NOP;
+
+/** Whether nothing is left of the flags before: ALU operations and shifts, but INC and DEC, which keep CF. */
+const OVERWRITES = new Uint8Array(NAMES.length);
+/** Whether flags are neither read nor written, and nothing can happen that would show them. */
+const PASSES = new Uint8Array(NAMES.length);
+for (const name of NAMES) {
+  if (/^(ADD|SUB|AND|OR|XOR|CMP|TEST|SHL|SHR|SAR)(64|32)$/.test(name)) OVERWRITES[X[name]] = 1;
+  if (/^(NOP|MOV64|MOV32|LEA64)$/.test(name)) PASSES[X[name]] = 1;
+}
+
+/** Takes away flags that are overwritten before anybody can see them, from the last of a block's instructions to the first. */
+export function dropDeadFlags(core: Core, first: number, count: number): void {
+  const { micros } = core.blocks;
+  let seen = true;
+  for (let number = first + count - 1; number >= first; number--) {
+    const at = number * MICRO_WORDS;
+    const x = micros[at + MICRO.FULL]!;
+    if (PASSES[x] === 1) continue;
+    if (!seen && QUIET[x]! >= 0) micros[at] = QUIET[x]!;
+    if (OVERWRITES[x] === 1) seen = false;
+    else if (seen || QUIET[x]! < 0) seen = true;
+  }
+}
 
 /** Slot that always holds zero. */
 const ZERO = 17;
@@ -140,19 +193,22 @@ const STORES_NOTHING = new Set<number>([OP.CMP, OP.TEST, OP.LEA, OP.NOP, OP.PUSH
  * @param nextLo address of the instruction after it
  */
 export function lower(core: Core, number: number, outcome: number, nextLo: number, nextHi: number): void {
-  const { insns, micros } = core.blocks;
+  const { insns, micros, cyclesOf } = core.blocks;
   const insn = number * INSN_WORDS;
   const micro = number * MICRO_WORDS;
   micros.fill(0, micro, micro + MICRO_WORDS);
   micros[micro + MICRO.INSN] = number;
+  cyclesOf[number] = 0;
   if (outcome !== OUTCOME.DECODED) {
     micros[micro] = outcome === OUTCOME.LIMIT ? X.LIMIT : outcome === OUTCOME.TOO_LONG ? X.TOO_LONG : X.UNDEFINED;
+    micros[micro + MICRO.FULL] = micros[micro]!;
     return;
   }
   const op = insns[insn]!;
-  micros[micro + MICRO.CYCLES] = costOf(core, insn);
+  cyclesOf[number] = costOf(core, insn);
   micros[micro] = INTEGER.has(op) ? X.INTEGER : X.SYSTEM;
   choose(core, insn, micro, nextLo, nextHi);
+  micros[micro + MICRO.FULL] = micros[micro]!;
 }
 
 /** What is known before it runs: the operation, its memory operand, and what a branch that is always taken costs more. */
@@ -180,7 +236,7 @@ function choose(core: Core, insn: number, micro: number, nextLo: number, nextHi:
   const destination = insns[insn + INSN.DST]!;
   const source = insns[insn + INSN.SRC]!;
   if (op >= OP.JO && op <= OP.JG) {
-    micros[micro] = X.JCC;
+    micros[micro] = op === OP.JE ? X.JE : op === OP.JNE ? X.JNE : X.JCC;
     micros[micro + MICRO.A] = op - OP.JO;
     micros[micro + MICRO.B] = target(core, insn, nextLo, nextHi);
     return;

@@ -5,7 +5,7 @@ import { raise, takePending, wakes } from './delivery.js';
 import { execute } from './execute.js';
 import { F, IF } from './flags.js';
 import { carried } from './linear.js';
-import { MICRO, MICRO_WORDS } from './lower.js';
+import { MICRO } from './lower.js';
 import { ABORTED, ACTIVITY, EVENT, FAULT, JUMP, LEFT, NEXT, SPLIT, STOP, type Stop } from './status.js';
 import { deliverUserInterrupt, isUserInterruptDue, takesNotification } from './uintr.js';
 import { endWait } from './waits.js';
@@ -41,7 +41,7 @@ export function run(core: Core, limit: number): Stop {
     trace.block(core.lo[RIP]!, core.hi[RIP]!, now[0]!);
     const horizon = Math.min(next[0]!, limit);
     const stepwise = core.shadow || core.sink !== null || now[0]! + blocks.cycles[block]! >= horizon;
-    const status = stepwise ? stepThrough(core, block, horizon) : runBlock(core, block);
+    const status = stepwise ? stepThrough(core, block, horizon) : runBlocks(core, block, horizon);
     if (status === LEFT && core.stopsAtExit) return STOP.EXIT;
   }
 }
@@ -50,40 +50,39 @@ function isExit(core: Core, status: number): boolean {
   return status === LEFT && core.stopsAtExit;
 }
 
-/** Executes a whole block. @returns a status; FAULT has been dealt with */
-function runBlock(core: Core, block: number): number {
-  const { blocks } = core;
-  const first = blocks.first[block]!;
-  const count = blocks.count[block]!;
-  core.owedCycles = blocks.cycles[block]!;
-  core.settled = false;
-  const status = execute(core, first, first + count);
-  return finish(core, block, first, count, status);
-}
-
-/** What follows the execution of instructions `first` to `first + count` of a block. */
-function finish(core: Core, block: number, first: number, count: number, status: number): number {
-  const { blocks } = core;
-  if (status === NEXT) {
-    core.clock.now[0]! += core.owedCycles;
+/**
+ * Executes a block, and those that follow it as long as nothing needs a closer look. @returns a status; FAULT has been
+ * dealt with
+ */
+function runBlocks(core: Core, from: number, horizon: number): number {
+  const { blocks, interrupts, trace, lo, hi } = core;
+  const { now } = core.clock;
+  let block = from;
+  for (;;) {
+    const first = blocks.first[block]!;
+    const count = blocks.count[block]!;
+    core.owedCycles = blocks.cycles[block]!;
+    core.settled = false;
+    const status = execute(core, first, first + count, MICRO.X);
+    if (status !== NEXT && status !== JUMP) return interrupted(core, block, status);
+    if (status === NEXT) {
+      lo[RIP] = blocks.endLo[block]!;
+      hi[RIP] = blocks.endHi[block]!;
+    }
+    now[0]! += core.owedCycles;
     core.owedCycles = 0;
     core.retired[0]! += count;
-    core.lo[RIP] = blocks.endLo[block]!;
-    core.hi[RIP] = blocks.endHi[block]!;
-    return status;
+    if (interrupts.attention || core.activity !== ACTIVITY.ACTIVE || core.shadow || now[0]! >= horizon) return status;
+    block = blocks.find();
+    if (block < 0 || now[0]! + blocks.cycles[block]! >= horizon) return status;
+    trace.block(lo[RIP]!, hi[RIP]!, now[0]!);
   }
-  if (status === JUMP) {
-    core.clock.now[0]! += core.owedCycles;
-    core.owedCycles = 0;
-    core.retired[0]! += count;
-    return status;
-  }
-  return interrupted(core, block, first, status);
 }
 
-/** The block has ended before its end: the instruction in `core.at` has faulted, left the guest, or split the block. */
-function interrupted(core: Core, block: number, first: number, status: number): number {
+/** A block has ended before its end: the instruction in `core.at` has faulted, left the guest, or split the block. */
+function interrupted(core: Core, block: number, status: number): number {
   const { at } = core;
+  const first = core.blocks.first[block]!;
   core.retired[0]! += at - first;
   if (!core.settled) {
     core.clock.now[0]! += cyclesUpTo(core, first, at);
@@ -95,9 +94,9 @@ function interrupted(core: Core, block: number, first: number, status: number): 
 }
 
 function cyclesUpTo(core: Core, first: number, at: number): number {
-  const { micros } = core.blocks;
+  const { cyclesOf } = core.blocks;
   let cycles = 0;
-  for (let number = first; number <= at; number++) cycles += micros[number * MICRO_WORDS + MICRO.CYCLES]!;
+  for (let number = first; number <= at; number++) cycles += cyclesOf[number]!;
   return cycles;
 }
 
@@ -119,10 +118,10 @@ function stepThrough(core: Core, block: number, horizon: number): number {
   for (let number = first; number < first + count; number++) {
     setRip(core, block, number);
     core.sink?.instruction?.(core, number * INSN_WORDS, blocks.lengthOf(number));
-    core.owedCycles = blocks.micros[number * MICRO_WORDS + MICRO.CYCLES]!;
+    core.owedCycles = blocks.cyclesOf[number]!;
     core.settled = false;
     const shadowed = core.shadow;
-    const status = execute(core, number, number + 1);
+    const status = execute(core, number, number + 1, MICRO.FULL);
     if (shadowed) {
       core.shadow = false;
       core.interrupts.attention = true;
