@@ -29,15 +29,24 @@ function time(run, times) {
   return ((user + system) * 1e3) / times;
 }
 
-/** Runs until V8 has compiled it for good; returns how many runs make a sample. */
-function warmUp(run, milliseconds, sample) {
+/** Runs for so long; returns how often. */
+function runFor(run, milliseconds) {
   const start = performance.now();
   let runs = 0;
   while (performance.now() - start < milliseconds) {
     consume(run());
     runs++;
   }
-  return Math.max(1, Math.round((runs / milliseconds) * sample));
+  return runs;
+}
+
+/**
+ * Runs until V8 has compiled it for good; returns how many runs make a sample. They are counted in the end only: a case
+ * with shorter samples than the others would look slower, as processors learn its branches anew in each.
+ */
+function warmUp(run, milliseconds, sample) {
+  runFor(run, milliseconds);
+  return Math.max(1, Math.round(runFor(run, 10 * sample) / 10));
 }
 
 /**
@@ -53,7 +62,8 @@ export function measure(
   { rounds = quick ? 15 : 41, sample = 2, warm = quick ? 120 : 400 } = {},
 ) {
   const names = Object.keys(cases);
-  const times = Object.fromEntries(names.map((name) => [name, warmUp(cases[name], warm, sample)]));
+  for (const name of names) runFor(cases[name], warm / 2);
+  const times = Object.fromEntries(names.map((name) => [name, warmUp(cases[name], warm / 2, sample)]));
   const samples = Object.fromEntries(names.map((name) => [name, { ns: [], ratio: [] }]));
   const referenceSample = () => time(cases[reference], times[reference]);
   for (let round = 0; round < rounds; round++) {
