@@ -32,7 +32,8 @@ const DEBUGCTL_SLOT = slotNamed('IA32_DEBUGCTL');
 const SPEC_CTRL_SLOT = slotNamed('IA32_SPEC_CTRL');
 const EFER_SVME = 1n << 12n;
 const DEBUGCTL_LBR = 1n;
-/** CR0 after reset, and DR6 and DR7 without breakpoints. */
+const INTR = exitCode('INTR');
+/** Without breakpoints. */
 const DR6_ACTIVE_LOW = 0xffff_0ff0;
 const DR7_FIXED = 0x400;
 const PAT_RESET = 0x0007_0406_0007_0406n;
@@ -275,8 +276,8 @@ export class SvmGuest {
   /**
    * `svm_vcpu_run()`: enters the guest and runs it until it is left; EXITCODE says why.
    *
-   * @param limit cycle at which the core stops at the latest, as if from outside
-   * @returns `exit`; anything else: the core has stopped within the guest, which {@link resume} goes on with
+   * @param limit cycle at which the core stops at the latest: the CPU is kicked, by an interrupt that nobody sees
+   * @returns `exit`; anything else: why the core has stopped. The guest has been left all the same
    */
   run(limit: number = Number.POSITIVE_INFINITY): Stop {
     const { cpu, host, vmcb, xsave } = this;
@@ -294,18 +295,15 @@ export class SvmGuest {
     silicon.vmload(vmcb.address);
     this.loadRegisters();
     core.f[F.REST]! |= IF;
-    if (silicon.vmrun(vmcb.address) !== JUMP) return this.left();
-    return this.resume(limit);
-  }
-
-  /** Goes on with a guest in which the core has stopped. */
-  resume(limit: number): Stop {
-    const stop = this.cpu.core.run(limit);
-    return stop === STOP.EXIT ? this.left() : stop;
+    const entered = silicon.vmrun(vmcb.address) === JUMP;
+    const stop = entered ? core.run(limit) : STOP.EXIT;
+    if (stop !== STOP.EXIT) silicon.leave(INTR, 0, 0, 0, 0, 0);
+    this.left();
+    return stop;
   }
 
   /** What follows VMRUN. */
-  private left(): Stop {
+  private left(): void {
     const { cpu, host, vmcb, xsave } = this;
     const { core } = cpu;
     const { silicon } = host;
@@ -319,7 +317,6 @@ export class SvmGuest {
     silicon.stgi();
     vmcb.put32(VMCB.TLB_CONTROL, 0);
     vmcb.put(VMCB.EVENTINJ, 0, 0);
-    return STOP.EXIT;
   }
 
   private loadRegisters(): void {

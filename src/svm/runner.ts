@@ -121,7 +121,6 @@ export class SvmRunner implements GuestRunner {
   private readonly guest: SvmGuest;
   private readonly zeroesDebugctlPins: boolean;
   private memoryVersion: number;
-  private running = false;
 
   constructor(context: GuestContext) {
     const { vcpu, cpu, memory, registers } = context;
@@ -224,14 +223,9 @@ export class SvmRunner implements GuestRunner {
   }
 
   enter(limit: number): Stop {
-    const { context, guest, exit } = this;
-    if (!this.running) this.prepare();
-    const stop = this.running ? guest.resume(limit) : guest.run(limit);
-    this.running = stop !== STOP.EXIT;
-    if (this.running) {
-      exit.kind = GUEST_EXIT.NONE;
-      return stop;
-    }
+    const { context, guest } = this;
+    this.prepare();
+    const stop = guest.run(limit);
     const { registers } = context;
     const { vmcb } = guest;
     registers.lo[RAX] = vmcb.lo(VMCB.RAX);
@@ -241,7 +235,8 @@ export class SvmRunner implements GuestRunner {
     registers.lo[GUEST_RIP] = vmcb.lo(VMCB.RIP);
     registers.hi[GUEST_RIP] = vmcb.hi(VMCB.RIP);
     registers.rflags = vmcb.lo(VMCB.RFLAGS);
-    this.decode(vmcb.lo(VMCB.EXITCODE));
+    if (stop === STOP.EXIT) this.decode(vmcb.lo(VMCB.EXITCODE));
+    else this.exit.kind = GUEST_EXIT.NONE;
     this.completeInterrupts();
     return stop;
   }

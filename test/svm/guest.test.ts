@@ -203,4 +203,22 @@ describe('the way in and out', () => {
       rig.guest.skipInstruction();
     }
   });
+
+  test('a guest that goes on and on is kicked, and goes on', () => {
+    const rig = new GuestRig('genoa').program((a) => {
+      a.label('again');
+      a.inc('rbx');
+      a.jmp('again');
+    });
+    const before = hostState(rig.cpu.core);
+    const { core } = rig.cpu;
+    expect(rig.guest.run(core.clock.now[0]! + 10_000)).toBe('limit');
+    expect(core.world).toBeNull();
+    const first = rig.guest.lo[3]!;
+    expect(first).toBeGreaterThan(1000);
+    expect(rig.guest.run(core.clock.now[0]! + 10_000)).toBe('limit');
+    expect(rig.guest.lo[3]).toBeGreaterThan(first + 1000);
+    rig.leave();
+    expect(diffHostState(before, hostState(core))).toEqual([]);
+  });
 });

@@ -632,7 +632,7 @@ export class Svm implements Virtualization {
   }
 
   /**
-   * Leaves the guest with an exit code and what belongs to it.
+   * Leaves the guest with an exit code and what belongs to it. Also for whoever wants it to end where it is: as INTR.
    *
    * @param length bytes of the instruction that leaves, for nRIP; 0 when it is none
    */
