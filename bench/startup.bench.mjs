@@ -16,7 +16,7 @@ const CASES = {
 
 const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 const samples = Object.fromEntries(Object.keys(CASES).map((name) => [name, []]));
-for (let n = 0; n < (quick ? 5 : 21); n++) {
+for (let n = 0; n < (quick ? 3 : 21); n++) {
   for (const [name, words] of Object.entries(CASES)) {
     const start = performance.now();
     const { status } = spawnSync(process.execPath, words, { stdio: 'ignore' });

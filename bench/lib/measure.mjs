@@ -59,7 +59,7 @@ export function measure(
   cases,
   reference,
   per = 1,
-  { rounds = quick ? 15 : 41, sample = 2, warm = quick ? 120 : 400 } = {},
+  { rounds = quick ? 11 : 41, sample = 2, warm = quick ? 120 : 400 } = {},
 ) {
   const names = Object.keys(cases);
   for (const name of names) runFor(cases[name], warm / 2);
