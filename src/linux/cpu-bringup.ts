@@ -186,17 +186,22 @@ const CR0_LONG_MODE = 0x8000_0011 | 0;
 /**
  * Brings a CPU up: long mode with the kernel's page tables, then everything that the rows say.
  *
- * @throws Error when the silicon refuses a write: the row is wrong
+ * @returns the MSR writes that faulted: Linux warns ("unchecked MSR access error") and goes on
+ * @throws Error when a control register or XCR0 does not take its value: this kernel does not boot here
  */
-export function bringUp(core: Core, scope: CpuScope, places: Places, cr3: number, la57: boolean): void {
+export function bringUp(core: Core, scope: CpuScope, places: Places, cr3: number, la57: boolean): readonly CpuRow[] {
   if (scope.number !== 0) core.msrs.lo[APIC_BASE_SLOT]! &= ~APIC_BASE_BSP;
   core.enterLongMode(cr3, CR0_LONG_MODE, CR4_PAE | (la57 ? CR4_LA57 : 0));
+  const refused: CpuRow[] = [];
   for (const compiled of programOf(scope.line).linux) {
-    if (compiled.when.number(scope) === 0) continue;
-    if (!write(core, compiled, scope, places))
-      throw new Error(`${compiled.row.register} does not take what ${compiled.row.note} writes`);
+    if (compiled.when.number(scope) === 0 || write(core, compiled, scope, places)) continue;
+    const { row } = compiled;
+    if (OTHER_REGISTERS.has(row.register))
+      throw new Error(`the host does not boot: ${row.register} does not take what ${row.note} writes`);
+    refused.push(row);
   }
   core.accessChanged();
+  return refused;
 }
 
 /** The registers that Linux writes while it brings the CPU up, as rows with their condition resolved. */

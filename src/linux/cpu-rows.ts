@@ -69,6 +69,7 @@ const KERNEL_IBT = 'kernel(IBT) && !cmdline("ibt=off")';
 /** Before the kernel starts. Rows of CPUs that have no such register do not count. */
 // biome-ignore format: one row per fact
 export const FIRMWARE_ROWS: readonly CpuRow[] = [
+  model('IA32_ARCH_CAPABILITIES', { also: 'arch_capabilities' }, 'raw_bit(0x7,0,"edx",29)', 'a value that is given as a fact is that of the silicon'),
   firmware('IA32_FEATURE_CONTROL', { value: '1 | (feat_ctl_vmx ? 4 : 0) | (feat_ctl_sgx && raw_bit(0x7,0,"ebx",2) ? 0x60000 : 0)' }, 'vendor != "amd" && vendor != "hygon"', 'locked; VMX outside SMX; SGX with launch control'),
   firmware('IA32_BIOS_SIGN_ID', { value: '0', high: 'microcode' }, 'vendor != "amd" && vendor != "hygon"', 'microcode revision'),
   firmware('IA32_BIOS_SIGN_ID', { value: 'microcode' }, 'vendor == "amd" || vendor == "hygon"', 'microcode revision'),
@@ -136,7 +137,7 @@ export const LINUX_ROWS: readonly CpuRow[] = [
 
   linux('IA32_SPEC_CTRL', { also: '1' }, ENHANCED_IBRS, 'spectre_v2_select_mitigation(): IBRS'),
   linux('IA32_SPEC_CTRL', { also: '0x400' }, `${ENHANCED_IBRS} && kernel(BHI_CTRL) && !(arch_capabilities & 0x100000)`, 'spec_ctrl_bhi_dis(): BHI_DIS_S'),
-  linux('IA32_TSX_CTRL', { value: 'kernel(RTM) ? 0 : 3' }, 'arch_capabilities & 0x80', 'tsx_disable(), tsx_enable(): RTM_DISABLE and CPUID_CLEAR when TSX is off'),
+  linux('IA32_TSX_CTRL', { value: 'kernel(RTM) ? 0 : 3' }, '(arch_capabilities & 0x80) && raw_bit(0x7,0,"edx",29)', 'tsx_disable(), tsx_enable(): RTM_DISABLE and CPUID_CLEAR when TSX is off'),
   linux('IA32_UMWAIT_CONTROL', { value: '100000' }, 'kernel(WAITPKG)', 'umwait_init(): 100000 quanta, C0.2 allowed'),
   linux('MSR_TEST_CTRL', { also: '0x20000000' }, 'vendor == "intel" && (msr(0xcf) & 0x20) && !cmdline("split_lock_detect=off")', '__split_lock_setup(): #AC on split locks'),
   linux('IA32_DEBUGCTL', { also: '4' }, 'vendor == "intel" && kernel(BUS_LOCK_DETECT) && !(msr(0xcf) & 0x20) && !cmdline("split_lock_detect=off")', 'bus_lock_init(): where split locks give no #AC'),

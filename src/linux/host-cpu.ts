@@ -3,6 +3,7 @@ import { type Core, RSP } from '../emu/core/core.js';
 import { ACTIVITY, type Stop, VECTOR } from '../emu/core/status.js';
 import { OP } from '../emu/isa/forms.js';
 import { writeMsr } from './charge.js';
+import type { CpuRow } from './cpu-rows.js';
 import { type End, kernelText } from './entry.js';
 import type { KernelMemory, ProgramSlots } from './kernel-memory.js';
 import {
@@ -43,6 +44,13 @@ const IF = 1 << 9;
 const RFLAGS_FIXED = 2;
 const WORD = 8n;
 
+/** What a CPU was given when it was brought up. */
+export interface CpuArea {
+  readonly perCpuPhysical: number;
+  readonly programs: ProgramSlots;
+  readonly refused: readonly CpuRow[];
+}
+
 /** A program that does nothing. */
 const NOTHING = new Uint8Array(0);
 
@@ -68,6 +76,8 @@ export class HostCpu {
   readonly userReturn: UserReturnMsrs;
   /** Physical address of the private area. */
   readonly perCpu: number;
+  /** MSR writes that faulted while the CPU was brought up: flags that were forced on, say. */
+  readonly refused: readonly CpuRow[];
   private readonly programs: ProgramSlots;
   private readonly fred: boolean;
   private task: Task;
@@ -75,12 +85,13 @@ export class HostCpu {
   private fredRsp0 = 0n;
   private running: Running | null = null;
 
-  constructor(core: Core, memory: KernelMemory, area: { perCpuPhysical: number; programs: ProgramSlots }, idle: Task) {
+  constructor(core: Core, memory: KernelMemory, area: CpuArea, idle: Task) {
     this.id = core.id;
     this.core = core;
     this.memory = memory;
     this.perCpu = area.perCpuPhysical;
     this.programs = area.programs;
+    this.refused = area.refused;
     this.userReturn = new UserReturnMsrs(core);
     this.fred = (core.control.hi[4]! & CR4_FRED_HI) !== 0;
     this.task = idle;

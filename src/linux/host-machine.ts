@@ -100,8 +100,8 @@ export class HostMachine {
     // With FRED "any further IDT use is a bug": `idt_invalidate()`.
     if (hasFlag(scope, 'FRED')) point(core.idtr, 0n, 0);
     else point(core.idtr, IDT, IDT_LIMIT);
-    bringUp(core, scope, placesOf(area), this.memory.cr3, this.memory.la57);
-    return new HostCpu(core, this.memory, area, new Task(this.memory, `task/${scope.number}`));
+    const refused = bringUp(core, scope, placesOf(area), this.memory.cr3, this.memory.la57);
+    return new HostCpu(core, this.memory, { ...area, refused }, new Task(this.memory, `task/${scope.number}`));
   }
 }
 

@@ -55,6 +55,23 @@ describe('the silicon takes what Linux writes', () => {
   test.each(allHosts().map((host) => [host.name, host] as const))('%s', (_, host) => {
     const machine = executing(host);
     expect(machine.cpus[0]!.core.control.longMode).toBe(true);
+    expect(machine.cpus[0]!.refused).toEqual([]);
+  });
+
+  test('a flag that was forced on leads to a write that faults; the kernel goes on', () => {
+    const { refused, core } = executing('genoa', { cmdline: 'setcpuid=waitpkg' }).cpus[0]!;
+    expect(refused.map(({ register: name }) => name)).toEqual(['IA32_UMWAIT_CONTROL']);
+    expect(core.msrs.has(0xe1)).toBe(false);
+  });
+
+  test('but in CR4 the host does not boot', () => {
+    expect(() => executing('naples', { cmdline: 'setcpuid=umip' })).toThrow('CR4 does not take what setup_umip()');
+  });
+
+  test('IA32_ARCH_CAPABILITIES may be given as a fact', () => {
+    const host = withSilicon(hostNamed('skylake-sp'), { set: ['ARCH_CAPABILITIES'] });
+    const machine = executing(host, { facts: new Map([['arch_capabilities', 0x80]]), cmdline: 'tsx=off' });
+    expect(register(machine, 'IA32_TSX_CTRL')).toBe(3n);
   });
 });
 
