@@ -182,10 +182,9 @@ function withFutureCpu(host: HostDescription, tdxModule: TdxModel | undefined): 
 /** What is to be said about a kernel on which a VM of this type is to run. */
 export function tdNotes(type: VmTypeName, { tdx, tdxRefusal, policy }: KvmModule): readonly string[] {
   if (type !== 'tdx') return [];
-  const counterfactual =
-    policy === 'off' ? ['a kernel that lets TDs have whatever the module allows: counterfactual'] : [];
-  if (tdxRefusal !== null) return [`no TDs: ${tdxRefusal}`, ...counterfactual];
-  return tdx ? [`TDX module ${tdx.moduleName}`, ...counterfactual] : counterfactual;
+  if (!tdx) return tdxRefusal === null ? [] : [`no TDs: ${tdxRefusal}`];
+  const counterfactual = 'a kernel that lets TDs have whatever the module allows: counterfactual';
+  return [`TDX module ${tdx.moduleName}`, ...(policy === 'off' ? [counterfactual] : [])];
 }
 
 /** Builds the machine and boots its kernel; KVM is not loaded yet. */
