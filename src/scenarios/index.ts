@@ -1,12 +1,17 @@
 import type { Policy } from '../kvm/policy.js';
+import { denylistBypass } from './denylist-bypass.js';
+import { doitmTd } from './doitm-td.js';
+import { emulatedWrongSubleaf } from './emulated-wrong-subleaf.js';
 import { fredFutureModule } from './fred-future-module.js';
 import { fredOverwrite } from './fred-overwrite.js';
 import { fredTaskSwitch } from './fred-task-switch.js';
+import { restoredState } from './restored-state.js';
 import type { Scenario, ScenarioRun, Variant } from './scenario.js';
 import { Stage, type StageOptions } from './stage.js';
 import { staleUserReturn } from './stale-user-return.js';
 import { syscallMsrs } from './syscall-msrs.js';
 import { tsxTd } from './tsx-td.js';
+import { umwaitMany } from './umwait-many.js';
 import { unknownFeature } from './unknown-feature.js';
 import { waitpkgTd } from './waitpkg-td.js';
 import { waitpkgTdWrite } from './waitpkg-td-write.js';
@@ -23,8 +28,13 @@ export const SCENARIOS: readonly Scenario[] = [
   fredTaskSwitch,
   fredOverwrite,
   unknownFeature,
+  denylistBypass,
+  umwaitMany,
   syscallMsrs,
+  restoredState,
   staleUserReturn,
+  doitmTd,
+  emulatedWrongSubleaf,
 ];
 
 /** Gets a variant of a scenario ready: `.run()` plays it. */

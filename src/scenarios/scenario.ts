@@ -22,6 +22,8 @@ export interface Scenario {
   readonly modules: readonly string[];
   /** What is changed about the host before it boots. */
   readonly boot?: HostSetup;
+  /** XSAVE components that the VMM asks permission for, e.g. 18 for AMX. Default: none. */
+  readonly permissions?: readonly number[];
   /** How many CPUs execute. Default: 1. */
   readonly cpus?: number;
   /** Known defects of KVM; compared with and without them. */
@@ -105,7 +107,7 @@ export interface ScenarioRun extends Variant {
   /** The ioctl that refused, and its errno; `null` when none did. */
   readonly ioctl: string | null;
   readonly errno: string | null;
-  /** The cycle at which the host was first found changed; `null` when it was not. */
+  /** The cycle from which on the host is not what it was: the exit that left it so, or when it was found; else `null`. */
   readonly cycle: number | null;
   readonly changed: readonly Changed[];
   readonly moments: readonly Moment[];

@@ -110,7 +110,8 @@ export class Stage {
 
   /** A VMM that runs on a CPU: its guests run there. */
   vmmOn({ id }: HostCpu): Vmm {
-    const vmm = this.vmms.get(id) ?? new Vmm(this.kvm, { cpu: id });
+    const { permissions: guestPermissions = [] } = this.scenario;
+    const vmm = this.vmms.get(id) ?? new Vmm(this.kvm, { cpu: id, guestPermissions });
     this.vmms.set(id, vmm);
     return vmm;
   }
@@ -159,9 +160,14 @@ export class Stage {
     }
   }
 
-  /** Compares a CPU with what it was: after every run of a guest there, and at the end. */
-  inspect(cpu: HostCpu): readonly HostChange[] {
+  /**
+   * Compares a CPU with what it was: after every run of a guest there, and at the end.
+   *
+   * @param since the cycle from which on it is as it is now. Default: now
+   */
+  inspect(cpu: HostCpu, since: number = cpu.core.clock.now[0]!): readonly HostChange[] {
     const found = diffHostState(this.states[cpu.id]!, hostState(cpu.core));
+    if (found.length > 0) this.harmed ??= since;
     for (const { name, before, after } of found) this.change(name, name, hex(before), hex(after), cpu);
     return found;
   }
@@ -206,9 +212,10 @@ export class Stage {
   enter(cpu: HostCpu, run: () => string): string {
     this.guestRan = true;
     this.tell('kvm', 'KVM_RUN', cpu);
+    const began = cpu.core.clock.now[0]!;
     const reason = this.during('kvm', 'KVM_RUN', cpu, run);
     this.tell('kvm', `KVM_RUN: ${reason}`, cpu);
-    this.inspect(cpu);
+    this.inspect(cpu, this.watcher.leftAfter(cpu.id, began) ?? undefined);
     return reason;
   }
 

@@ -37,7 +37,7 @@ export const syscallMsrs: Scenario = {
     stage.probe(systemCallProbe, cpu);
     stage.probe(cpuNumberProbe, cpu);
     stage.td([], setsUpSystemCalls, { cpu }).run();
-    stage.probe(cpuNumberProbe, cpu);
     stage.probe(systemCallProbe, cpu);
+    stage.probe(cpuNumberProbe, cpu);
   },
 };

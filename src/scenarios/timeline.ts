@@ -33,6 +33,12 @@ export class Watcher implements TraceSink {
     this.next?.event?.(core, kind, a, b);
   }
 
+  /** When the last guest on a CPU was left, if that was after a cycle. */
+  leftAfter(cpu: number, cycle: number): number | null {
+    const left = this.guests.filter((span) => span.cpu === cpu).at(-1)?.to ?? -1;
+    return left >= cycle ? left : null;
+  }
+
   /** Notes what is no longer as it was. */
   look(core: Core): void {
     const cycle = core.clock.now[0]!;

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { DEFECTS, type Defect, KERNEL_LINES, type KernelLine, POLICIES, type Policy } from '../../index.js';
-import type { Outcome, Scenario, ScenarioRun, Variant } from '../../scenarios/index.js';
+import type { Outcome, Scenario, ScenarioRun, Stage, Variant } from '../../scenarios/index.js';
 import { EXIT_OK, EXIT_REFUSED, UsageError } from '../failure.js';
 import { colours, columns, print, printJson, progress } from '../output.js';
 
@@ -10,7 +10,9 @@ interface RunOptions {
   readonly kernel?: KernelLine;
   readonly module?: string;
   readonly defect: readonly Defect[];
+  readonly fixed?: boolean;
   readonly trace?: string;
+  readonly svg?: string;
   readonly json?: boolean;
 }
 
@@ -59,6 +61,8 @@ export function addScenario(program: Command): void {
         .argParser(collect as never)
         .default([]),
     )
+    .option('--fixed', 'without the defects that the scenario itself is about')
+    .option('--svg <file>', 'draw a timeline: host, KVM and guest by cycles, and what became of the state')
     .option(
       '--trace <file>',
       'write every instruction and event: .jsonl lines of JSON, else for chrome://tracing and Perfetto',
@@ -128,22 +132,28 @@ async function run(name: string, options: RunOptions): Promise<void> {
     policy: options.policy ?? today(scenario),
     kernel: options.kernel ?? scenario.kernels.at(-1)!,
     module: scenario.guest === 'td' ? (options.module ?? scenario.modules[0] ?? null) : null,
-    defects: options.defect,
+    defects: [...(options.fixed ? [] : (scenario.defects ?? [])), ...options.defect],
   };
   const stage = playScenario(scenario, variant);
-  let result: ScenarioRun;
-  if (options.trace === undefined) result = stage.run();
-  else {
-    const { TraceRecorder, traceEvents, traceLines } = await import('../../report/trace.js');
-    const recorder = new TraceRecorder();
-    stage.record(recorder);
-    result = stage.run();
-    const text = options.trace.endsWith('.jsonl') ? traceLines(recorder.records) : traceEvents(recorder.records);
-    writeFileSync(options.trace, text);
+  const result = await play(stage, options.trace);
+  if (options.svg !== undefined) {
+    const { timelineSvg } = await import('../../report/timeline.js');
+    writeFileSync(options.svg, timelineSvg(result));
   }
   process.exitCode = result.outcome === 'clobbered' ? EXIT_REFUSED : EXIT_OK;
   if (options.json) printJson(result);
   else show(scenario, result);
+}
+
+/** Plays it, and writes everything down if it is to be traced. */
+async function play(stage: Stage, file: string | undefined): Promise<ScenarioRun> {
+  if (file === undefined) return stage.run();
+  const { TraceRecorder, traceEvents, traceLines } = await import('../../report/trace.js');
+  const recorder = new TraceRecorder();
+  stage.record(recorder);
+  const result = stage.run();
+  writeFileSync(file, file.endsWith('.jsonl') ? traceLines(recorder.records) : traceEvents(recorder.records));
+  return result;
 }
 
 const OUTCOME_COLOURS: Readonly<Record<Outcome, (text: string) => string>> = {
@@ -153,12 +163,16 @@ const OUTCOME_COLOURS: Readonly<Record<Outcome, (text: string) => string>> = {
 };
 
 function show(scenario: Scenario, result: ScenarioRun): void {
-  const { policy, kernel, module, moments, changed, notes } = result;
+  const { policy, kernel, module, defects, moments, changed, notes } = result;
   print(colours.bold(`${scenario.name}: ${scenario.title}`));
   print();
   for (const line of wrapped(scenario.story)) print(line);
   print();
-  print(`host ${scenario.host}, kernel ${kernel}, policy ${policy}${module === null ? '' : `, TDX module ${module}`}`);
+  const words = [`host ${scenario.host}`, `kernel ${kernel}`, `policy ${policy}`];
+  if (module !== null) words.push(`TDX module ${module}`);
+  if (scenario.boot?.cmdline) words.push(`booted with ${scenario.boot.cmdline}`);
+  if (defects.length > 0) words.push(`defect ${defects.join(', ')}`);
+  print(words.join(', '));
   for (const note of notes) print(`note: ${note}`);
   print();
   for (const line of columns(
@@ -173,7 +187,13 @@ function show(scenario: Scenario, result: ScenarioRun): void {
     print(line);
   print();
   print(OUTCOME_COLOURS[result.outcome](verdict(result)));
-  for (const line of columns(changed.map(({ what, before, after }) => [what, `${before} -> ${after}`]))) print(line);
+  for (const line of columns(
+    changed.map(({ what, before, after, lasting }) => [
+      what,
+      `${before} -> ${after}${lasting ? '' : ', and back again at the end'}`,
+    ]),
+  ))
+    print(line);
   print();
   for (const line of wrapped(scenario.limits)) print(line);
   for (const source of scenario.sources) print(`source: ${source}`);
@@ -181,9 +201,7 @@ function show(scenario: Scenario, result: ScenarioRun): void {
 
 function verdict({ outcome, ioctl, errno, cycle }: ScenarioRun): string {
   if (outcome === 'prevented') return `prevented: ${ioctl} answers ${errno}`;
-  return outcome === 'clobbered'
-    ? `the host is clobbered, first seen at cycle ${cycle}`
-    : 'harmless: the host is as it was';
+  return outcome === 'clobbered' ? `the host is clobbered, from cycle ${cycle} on` : 'harmless: the host is as it was';
 }
 
 function wrapped(text: string): string[] {
@@ -206,11 +224,12 @@ async function compare({ only, policies, json }: CompareOptions): Promise<void> 
   progress(null);
   if (json) {
     printJson({
-      rows: rows.map(({ scenario, policy, kernel, module, outcome, ioctl, errno, cycle, changed }) => ({
+      rows: rows.map(({ scenario, policy, kernel, module, defects, outcome, ioctl, errno, cycle, changed }) => ({
         scenario,
         policy,
         kernel,
         module,
+        defects,
         outcome,
         ioctl,
         errno,
@@ -227,16 +246,17 @@ async function compare({ only, policies, json }: CompareOptions): Promise<void> 
 function showTable(rows: readonly ScenarioRun[], policies: readonly Policy[]): void {
   const lines = new Map<string, ScenarioRun[]>();
   for (const row of rows) {
-    const key = [row.scenario, row.kernel, row.module ?? ''].join(' ');
+    const key = [row.scenario, row.kernel, row.module, row.defects].join(' ');
     lines.set(key, [...(lines.get(key) ?? []), row]);
   }
-  const head = ['scenario', 'kernel', 'module', ...policies].map((text) => colours.bold(text));
+  const head = ['scenario', 'kernel', 'module', 'defect', ...policies].map((text) => colours.bold(text));
   const body = [...lines.values()].map((cells) => {
-    const { scenario, kernel, module } = cells[0]!;
+    const { scenario, kernel, module, defects } = cells[0]!;
     return [
       scenario,
       kernel,
       module ?? '-',
+      defects.join(', ') || '-',
       ...policies.map((policy) => cell(cells.find((item) => item.policy === policy))),
     ];
   });

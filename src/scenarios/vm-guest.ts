@@ -1,0 +1,129 @@
+import type { Vmm } from '../api/vmm.js';
+import type { CpuidEntry2 } from '../cpuid/entry.js';
+import { featureNamed } from '../cpuid/features.js';
+import type { Assembler } from '../emu/isa/asm.js';
+import {
+  KVM_GET_SREGS,
+  KVM_SET_REGS,
+  KVM_SET_SREGS,
+  KVM_SET_USER_MEMORY_REGION,
+  MEMORY_REGION_SIZE,
+  REGS_SIZE,
+  RFLAGS,
+  RIP,
+  SEGMENT,
+  SREGS_CR0,
+  SREGS_CR3,
+  SREGS_CR4,
+  SREGS_EFER,
+  SREGS_SEGMENTS,
+  SREGS_SIZE,
+  VM_TYPES,
+} from '../kvm/abi.js';
+import { Vcpu } from '../kvm/vcpu.js';
+import { errnoName } from '../linux/errno.js';
+import type { HostCpu } from '../linux/host-cpu.js';
+import { GUEST, type GuestImage, guestImage } from './guest-image.js';
+import { Guest, type Stage } from './stage.js';
+import { withFeatures } from './td-entries.js';
+
+/** An ordinary VM: made by the ioctls that every VMM uses, its guest in 64-bit mode. */
+
+export interface VmOptions {
+  /** Where it runs. Default: CPU 0. */
+  readonly cpu?: HostCpu;
+  /** Bits of CR4 beyond PAE, OSFXSR and OSXSAVE. */
+  readonly cr4?: bigint;
+  /** The whole table, made from what KVM_GET_SUPPORTED_CPUID reports. */
+  readonly entries?: (supported: readonly CpuidEntry2[]) => readonly CpuidEntry2[];
+}
+
+const CR0 = 0x8005_0033n;
+/** PAE, OSFXSR, OSXSAVE. */
+const CR4 = 0x4_0220n;
+/** SCE, LME, LMA, NXE. */
+const EFER = 0xd01n;
+const RSP = 6;
+const CODE = { selector: 0x10, type: 11 } as const;
+const DATA = { selector: 0x18, type: 3 } as const;
+
+/**
+ * A VM whose CPUID table is what KVM reports, with these features on top. Ends the scenario when KVM refuses it.
+ *
+ * @param features names of bits that are set whether KVM reports them or not
+ */
+export function vmGuest(
+  stage: Stage,
+  features: readonly string[],
+  program: (a: Assembler) => void,
+  { cpu = stage.cpu, cr4 = 0n, entries }: VmOptions = {},
+): Guest {
+  const vmm = stage.vmmOn(cpu);
+  const vm = vmm.prepareVm(VM_TYPES.default);
+  const fd = vmm.createVcpu(vm);
+  const supported = vmm.supported(vm).entries;
+  const table = entries?.(supported) ?? withFeatures(supported, features.map(featureNamed));
+  step(stage, cpu, 'KVM_SET_CPUID2', vmm.setCpuid2(fd, table));
+  const image = guestImage(program);
+  const { process } = vmm;
+  const call = (name: string, where: number, request: number, argument: number) =>
+    step(stage, cpu, name, errnoName(process.ioctl(where, request, argument)));
+  call('KVM_SET_USER_MEMORY_REGION', vm, KVM_SET_USER_MEMORY_REGION, memoryRegion(vmm, image));
+  const sregs = process.memory.mmap(SREGS_SIZE);
+  call('KVM_GET_SREGS', fd, KVM_GET_SREGS, sregs);
+  putSregs(vmm, sregs, image, cr4);
+  call('KVM_SET_SREGS', fd, KVM_SET_SREGS, sregs);
+  call('KVM_SET_REGS', fd, KVM_SET_REGS, regs(vmm, image));
+  const file = process.file(fd);
+  if (!(file instanceof Vcpu)) throw new Error('not a vCPU');
+  return new Guest(stage, fd, file, cpu);
+}
+
+function step(stage: Stage, cpu: HostCpu, ioctl: string, errno: string): void {
+  stage.tell('kvm', `${ioctl}: ${errno}`, cpu);
+  if (errno !== 'OK') stage.refuse(ioctl, errno);
+}
+
+/** The guest's memory in the process, and the structure that says so. */
+function memoryRegion({ process: { memory } }: Vmm, { pages }: GuestImage): number {
+  const at = memory.mmap(GUEST.END);
+  for (const [address, contents] of pages) memory.bytes.set(contents, at - memory.base + address);
+  const region = memory.mmap(MEMORY_REGION_SIZE);
+  const offset = region - memory.base;
+  memory.view.setUint32(offset, 0, true);
+  memory.view.setUint32(offset + 4, 0, true);
+  memory.view.setBigUint64(offset + 8, 0n, true);
+  memory.view.setBigUint64(offset + 16, BigInt(GUEST.END), true);
+  memory.view.setBigUint64(offset + 24, BigInt(at), true);
+  return region;
+}
+
+function putSregs({ process: { memory } }: Vmm, address: number, { cr3 }: GuestImage, cr4: bigint): void {
+  const { view } = memory;
+  const at = address - memory.base;
+  for (const [name, offset] of Object.entries(SREGS_SEGMENTS)) {
+    if (name === 'tr' || name === 'ldt') continue;
+    const { selector, type } = name === 'cs' ? CODE : DATA;
+    view.setBigUint64(at + offset + SEGMENT.base, 0n, true);
+    view.setUint32(at + offset + SEGMENT.limit, 0xffff_ffff, true);
+    view.setUint16(at + offset + SEGMENT.selector, selector, true);
+    view.setUint8(at + offset + SEGMENT.type, type);
+    view.setUint8(at + offset + SEGMENT.present, 1);
+    view.setUint8(at + offset + SEGMENT.s, 1);
+    view.setUint8(at + offset + SEGMENT.l, name === 'cs' ? 1 : 0);
+  }
+  view.setBigUint64(at + SREGS_CR0, CR0, true);
+  view.setBigUint64(at + SREGS_CR3, cr3, true);
+  view.setBigUint64(at + SREGS_CR4, CR4 | cr4, true);
+  view.setBigUint64(at + SREGS_EFER, EFER, true);
+}
+
+function regs({ process: { memory } }: Vmm, { rip, rsp }: GuestImage): number {
+  const address = memory.mmap(REGS_SIZE);
+  const at = address - memory.base;
+  memory.bytes.fill(0, at, at + REGS_SIZE);
+  memory.view.setBigUint64(at + RSP * 8, rsp, true);
+  memory.view.setBigUint64(at + RIP * 8, rip, true);
+  memory.view.setBigUint64(at + RFLAGS * 8, 2n, true);
+  return address;
+}
