@@ -320,21 +320,13 @@ export class SvmGuest {
   }
 
   private loadRegisters(): void {
-    const { core } = this.cpu;
-    for (let n = 1; n < 16; n++) {
-      if (n === RSP) continue;
-      core.lo[n] = this.lo[n]!;
-      core.hi[n] = this.hi[n]!;
-    }
+    copyRegisters(this.lo, this.cpu.core.lo);
+    copyRegisters(this.hi, this.cpu.core.hi);
   }
 
   private saveRegisters(): void {
-    const { core } = this.cpu;
-    for (let n = 1; n < 16; n++) {
-      if (n === RSP) continue;
-      this.lo[n] = core.lo[n]!;
-      this.hi[n] = core.hi[n]!;
-    }
+    copyRegisters(this.cpu.core.lo, this.lo);
+    copyRegisters(this.cpu.core.hi, this.hi);
   }
 
   /** `update_debugctlmsr()` where the values differ. Only the low half has bits. */
@@ -366,6 +358,12 @@ export class SvmGuest {
     vmcb.put(VMCB.RIP, vmcb.lo(VMCB.NRIP), vmcb.hi(VMCB.NRIP));
     vmcb.put32(VMCB.INTERRUPT_STATE, vmcb.lo(VMCB.INTERRUPT_STATE) & ~INTERRUPT_SHADOW);
   }
+}
+
+/** All but RAX and RSP, which VMRUN and #VMEXIT move. */
+function copyRegisters(from: Int32Array, to: Int32Array): void {
+  for (let n = 1; n < RSP; n++) to[n] = from[n]!;
+  for (let n = RSP + 1; n < 16; n++) to[n] = from[n]!;
 }
 
 const DEBUGCTL_INDEX = msrNamed('IA32_DEBUGCTL').index;

@@ -14,7 +14,7 @@ import { PAGING_OK } from '../paging.js';
 import { NestedPaging } from '../paging-nested.js';
 import { CHECKS, type Check, illegal, type Limits, limitsOf } from './checks.js';
 import { exitCode } from './exit-rows.js';
-import { DEBUG_SWAP, type StateList, stateList, vmsaWord } from './state-rows.js';
+import { DEBUG_SWAP, type StateList, SWITCHED_LISTS, SWITCHES, VMLOAD_LIST, vmsaWord } from './state-rows.js';
 import { PhysicalWords } from './vmcb.js';
 import {
   ATTRIB_CODE64,
@@ -105,11 +105,10 @@ const FETCH_LIMIT = 15;
 /** DR7 after #VMEXIT: no breakpoint is on. */
 const DR7_DISABLED = 0x400;
 
-const VMLOAD_LIST = stateList('vmload');
-const NESTED_LIST = stateList('nested-paging');
-const LBR_LIST = stateList('lbr');
-const CET_LIST = stateList('cet');
-const SPEC_CTRL_LIST = stateList('spec-ctrl');
+const SWITCH_NESTED = 1 << SWITCHES.indexOf('nested-paging');
+const SWITCH_LBR = 1 << SWITCHES.indexOf('lbr');
+const SWITCH_CET = 1 << SWITCHES.indexOf('cet');
+const SWITCH_SPEC_CTRL = 1 << SWITCHES.indexOf('spec-ctrl');
 
 /** A power of two. */
 const KNOWN_PAGES = 8;
@@ -161,16 +160,15 @@ export class Svm implements Virtualization {
   private running: Spaces = { space: 0, globals: 0 };
   private hostSpace = 0;
   private hostGlobals = 0;
-  /** What the processor keeps of the host besides the save area: PAT, SPEC_CTRL; TPR and the NMI mask. */
-  private readonly keptLo = new Int32Array(NESTED_LIST.slots.length + SPEC_CTRL_LIST.slots.length);
-  private readonly keptHi = new Int32Array(NESTED_LIST.slots.length + SPEC_CTRL_LIST.slots.length);
+  /** What the processor keeps of the host besides the save area. */
   private hostTpr = 0;
   private hostNmiBlocked = false;
   /** First words of the host save area and of an SEV-ES guest's save area. */
   private hsave = -1;
   private vmsa = -1;
   private debugSwap = false;
-  private lbr = false;
+  /** MSRs that are switched for the guest that runs. */
+  private switched: StateList = SWITCHED_LISTS[0]!;
   /** Attributes and limits of FS, GS, LDTR, TR, and LDTR's base: nothing here uses them, VMSAVE gives them back. */
   private readonly hidden = new Int32Array(9);
   private eventLo = 0;
@@ -447,29 +445,25 @@ export class Svm implements Virtualization {
     this.hostNmiBlocked = core.nmiBlocked;
   }
 
+  /** Bits of {@link SWITCHES} that hold for a VMCB. */
+  private switches(w: Int32Array, at: number): number {
+    return (
+      ((w[at + NP_CONTROL]! & NP_ENABLE) !== 0 ? SWITCH_NESTED : 0) |
+      (this.hasLbr && (w[at + VIRT_EXT]! & LBR_VIRTUALIZATION) !== 0 ? SWITCH_LBR : 0) |
+      (this.hasCet ? SWITCH_CET : 0) |
+      (this.hasSpecCtrl ? SWITCH_SPEC_CTRL : 0)
+    );
+  }
+
   private loadGuest(w: Int32Array, at: number): void {
     const { core } = this;
     const { segments, gdtr, idtr, control } = core;
-    // What else is switched, before EFER and CR4 change.
-    this.lbr = this.hasLbr && (w[at + VIRT_EXT]! & LBR_VIRTUALIZATION) !== 0;
-    const nested = (w[at + NP_CONTROL]! & NP_ENABLE) !== 0;
-    if (nested) {
-      this.keep(NESTED_LIST, 0);
-      loadMsrs(core, w, at, NESTED_LIST);
-    }
-    if (this.hasSpecCtrl) {
-      this.keep(SPEC_CTRL_LIST, NESTED_LIST.slots.length);
-      loadMsrs(core, w, at, SPEC_CTRL_LIST);
-    }
-    if (this.lbr) {
-      saveMsrs(core, w, this.hsave, LBR_LIST);
-      loadMsrs(core, w, at, LBR_LIST);
-    }
+    this.switched = SWITCHED_LISTS[this.switches(w, at)]!;
+    saveMsrs(core, w, this.hsave, this.switched);
+    loadMsrs(core, w, at, this.switched);
     if (this.hasCet) {
-      saveMsrs(core, w, this.hsave, CET_LIST);
       w[this.hsave + SSP] = core.ssp[0]!;
       w[this.hsave + SSP + 1] = core.ssp[1]!;
-      loadMsrs(core, w, at, CET_LIST);
       core.ssp[0] = w[at + SSP]!;
       core.ssp[1] = w[at + SSP + 1]!;
     }
@@ -657,7 +651,7 @@ export class Svm implements Virtualization {
       w[at + NRIP] = length === 0 ? 0 : next;
       w[at + NRIP + 1] = length === 0 ? 0 : (core.hi[RIP]! + (next >>> 0 < length ? 1 : 0)) | 0;
     }
-    this.loadHost(w, at);
+    this.loadHost(w);
     core.clock.advance(this.vmexitCycles);
   }
 
@@ -716,26 +710,20 @@ export class Svm implements Virtualization {
     this.running.space = tlb.current;
     this.running.globals = tlb.globals;
 
-    if ((w[at + NP_CONTROL]! & NP_ENABLE) !== 0) saveMsrs(core, w, at, NESTED_LIST);
-    if (this.hasSpecCtrl) saveMsrs(core, w, at, SPEC_CTRL_LIST);
-    if (this.lbr) saveMsrs(core, w, at, LBR_LIST);
+    saveMsrs(core, w, at, this.switched);
     if (this.hasCet) {
-      saveMsrs(core, w, at, CET_LIST);
       w[at + SSP] = core.ssp[0]!;
       w[at + SSP + 1] = core.ssp[1]!;
     }
     if (this.debugSwap) this.saveDebug(w, this.vmsa);
   }
 
-  private loadHost(w: Int32Array, guest: number): void {
+  private loadHost(w: Int32Array): void {
     const { core } = this;
     const { segments, gdtr, idtr, control } = core;
     const at = this.hsave;
-    if ((w[guest + NP_CONTROL]! & NP_ENABLE) !== 0) this.restore(NESTED_LIST, 0);
-    if (this.hasSpecCtrl) this.restore(SPEC_CTRL_LIST, NESTED_LIST.slots.length);
-    if (this.lbr) loadMsrs(core, w, at, LBR_LIST);
+    loadMsrs(core, w, at, this.switched);
     if (this.hasCet) {
-      loadMsrs(core, w, at, CET_LIST);
       core.ssp[0] = w[at + SSP]!;
       core.ssp[1] = w[at + SSP + 1]!;
     }
@@ -777,22 +765,6 @@ export class Svm implements Virtualization {
     this.gif = false;
     core.mmu.switchTo(null, this.hostSpace, this.hostGlobals);
     core.leaveWorld();
-  }
-
-  private keep(list: StateList, from: number): void {
-    const { msrs } = this.core;
-    for (let n = 0; n < list.slots.length; n++) {
-      this.keptLo[from + n] = msrs.lo[list.slots[n]!]!;
-      this.keptHi[from + n] = msrs.hi[list.slots[n]!]!;
-    }
-  }
-
-  private restore(list: StateList, from: number): void {
-    const { msrs } = this.core;
-    for (let n = 0; n < list.slots.length; n++) {
-      msrs.lo[list.slots[n]!] = this.keptLo[from + n]!;
-      msrs.hi[list.slots[n]!] = this.keptHi[from + n]!;
-    }
   }
 
   // DebugSwap: DR0–DR3 and their address masks belong to the SEV-ES guest that asks for them.
