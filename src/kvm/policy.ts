@@ -35,7 +35,9 @@ export type Placement = (typeof PLACEMENTS)[number];
  * - `stale-user-return`: after a TD exit KVM tells its cache of user-return MSRs the values that the TDX module may have
  *   written, whether it has or not, as until the fix of 6.19;
  * - `svm-debugctl-not-switched`: kvm-amd leaves DEBUGCTL alone unless hardware switches it, as before 433265870ab3 (6.14):
- *   a host that traps bus locks traps those of its guests.
+ *   a host that traps bus locks traps those of its guests;
+ * - `umwait-passthrough`: kvm-intel lets guests reach IA32_UMWAIT_CONTROL, and nobody restores the host's value. No kernel
+ *   was ever like that: it shows what the shadow is for.
  */
 export const DEFECTS = [
   'emulated-index-blind',
@@ -43,5 +45,6 @@ export const DEFECTS = [
   'tdx-nent-double-fetch',
   'stale-user-return',
   'svm-debugctl-not-switched',
+  'umwait-passthrough',
 ] as const;
 export type Defect = (typeof DEFECTS)[number];
