@@ -19,7 +19,7 @@ import { PAGE_SIZE } from '../linux/layout.js';
 import { msrIndex, TDX_USER_RETURN_ROWS, type TdxUserReturnRow, tdxUserReturnRule } from '../linux/user-return-rows.js';
 import type { KvmTdVcpu } from './kvm-vcpu.js';
 import { type RestoreRow, restoreRows, TD_RESTORE_ROWS } from './restore-rows.js';
-import { type TdExit, TdVcpuState } from './td-run.js';
+import { PRETENDED, type TdExit, TdVcpuState } from './td-run.js';
 import { stateAccess } from './td-state.js';
 
 /** KVM_RUN on a vCPU of a TD: `tdx_vcpu_run()` and what common code does around it, on a CPU that executes. */
@@ -159,8 +159,8 @@ export class TdRunner {
         page.set32(RUN.exitReason, KVM_EXIT_INTR);
         return -ERRNO.EINTR;
       case 'ept-violation':
-        // A violation that the module only pretends has no address: KVM finds the page there and goes on.
-        if (exit.detail === 0) return null;
+        // KVM finds the page where it should be, and goes on.
+        if (exit.detail === PRETENDED) return null;
         return this.unsupported(page);
       default:
         return this.unsupported(page);

@@ -37,6 +37,9 @@ export interface TdExit {
   readonly stop: Stop | null;
 }
 
+/** {@link TdExit.detail} of an EPT violation that the module only pretends. */
+export const PRETENDED = -1;
+
 const TSX_CTRL = slotNamed('IA32_TSX_CTRL');
 const XSS = slotNamed('IA32_XSS');
 const CPUID_CLEAR = 2;
@@ -144,7 +147,7 @@ export class TdVcpuState {
       this.recordHost();
       this.leaveRows('synthesized');
       core.clock.advance(core.costs.of('td_exit_to_host'));
-      return { reason: 'ept-violation', detail: 0, stop: null };
+      return { reason: 'ept-violation', detail: PRETENDED, stop: null };
     }
     this.load();
     const exit = this.runGuest(limit);
@@ -180,6 +183,7 @@ export class TdVcpuState {
     core.leaveWorld();
     core.mmu.switchTo(null, host.space, host.globals);
     loadFrame(core, host);
+    note(core, TRACE.LEFT, this.index, 0);
   }
 
   /** Every state becomes what its row says. */
