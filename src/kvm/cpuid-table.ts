@@ -8,6 +8,9 @@ export const ANY_INDEX = -1;
 
 // V8 compiles the constants of a module into its code, but reads imported ones from memory: hence these copies.
 const entrySize = ENTRY2_WORDS;
+const indexAt = INDEX;
+const flagsAt = FLAGS;
+const significantIndex = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
 const noSlot = NO_SLOT;
 
 /** The kernel's copy of a vCPU's CPUID table: `cpuid_entries` and `cpuid_nent`, in the layout that userspace wrote. */
@@ -56,6 +59,23 @@ export class CpuidTable {
     if (!this.isIndexed) this.makeIndex();
     const first = this.firstEntries[slotOf(fn)]!;
     return first < 0 ? -1 : findEntry(this.words, this.entryCount, fn, index, first);
+  }
+
+  /**
+   * {@link find} for one sub-leaf of a function with a slot, both numbers signed: V8 computes with 32 bits then, and need
+   * not put anything on the heap.
+   */
+  findSigned(fn: number, index: number): number {
+    if (!this.isIndexed) this.makeIndex();
+    const first = this.firstEntries[((fn << 24) + fn) >>> 24]!;
+    if (first < 0) return -1;
+    const { words } = this;
+    const end = this.entryCount * entrySize;
+    for (let at = first; at < end; at += entrySize) {
+      if ((words[at]! | 0) !== fn) continue;
+      if ((words[at + flagsAt]! & significantIndex) === 0 || (words[at + indexAt]! | 0) === index) return at;
+    }
+    return -1;
   }
 
   private makeIndex(): void {

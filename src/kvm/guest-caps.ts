@@ -94,7 +94,7 @@ export class GuestCaps {
 const HARDWARE_WORDS = WORDS.filter((word) => word?.kind === 'kernel' || word?.kind === 'kvm_only') as Word[];
 
 /** The same by leaf: words of one leaf follow one another. Four numbers each: function, index, register, id. */
-const PLAN = Uint32Array.from(
+const PLAN = Int32Array.from(
   HARDWARE_WORDS.toSorted((a, b) => a.function - b.function || a.index - b.index).flatMap((word) => [
     word.function,
     word.index,
@@ -121,7 +121,7 @@ function readInputs(table: CpuidTable, caps: OverlayCaps, out: Uint32Array): voi
   for (let i = 0; i < PLAN.length; i += 4) {
     const fn = PLAN[i]!;
     const index = PLAN[i + 1]!;
-    if (i === 0 || fn !== PLAN[i - 4] || index !== PLAN[i - 3]) at = table.find(fn, index);
+    if (i === 0 || fn !== PLAN[i - 4] || index !== PLAN[i - 3]) at = table.findSigned(fn, index);
     out[PLAN[i + 3]!] = at < 0 ? 0 : words[at + PLAN[i + 2]!]!;
   }
   out[INPUT.xcr0] = guestSupportedXcr0(table, caps);

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { CpuidEntry2 } from '../../src/index.js';
 import { EBX, ECX, EDX } from '../../src/kvm/abi.js';
 import { ANY_INDEX, CpuidTable, findEntry, putEntry } from '../../src/kvm/cpuid-table.js';
+import { hasSlot } from '../../src/kvm/paranoid/rule-arrays.js';
 import { KVM_SIGNATURE, kvmSignatureBase } from '../../src/kvm/pv.js';
 import { runs } from '../support/runs.js';
 
@@ -31,7 +32,9 @@ describe('a table', () => {
       const table = new CpuidTable();
       for (const list of [first, second]) {
         tableOf(list, table);
-        expect(table.find(fn, index)).toBe(findEntry(table.words, list.length, fn, index));
+        const found = findEntry(table.words, list.length, fn, index);
+        expect(table.find(fn, index)).toBe(found);
+        if (index !== ANY_INDEX && hasSlot(fn)) expect(table.findSigned(fn | 0, index)).toBe(found);
       }
     });
     fc.assert(law, runs(2000));
