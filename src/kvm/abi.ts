@@ -116,16 +116,27 @@ export const RUN = {
   internalSuberror: 32,
   internalNdata: 36,
   systemEventType: 32,
+  internalData: 40,
+  mmioAddress: 32,
+  mmioData: 40,
+  mmioLength: 48,
+  mmioIsWrite: 52,
+  failEntryReason: 32,
+  failEntryCpu: 40,
   validRegs: 288,
   dirtyRegs: 296,
 } as const;
 export const KVM_EXIT_HLT = 5;
+export const KVM_EXIT_MMIO = 6;
 export const KVM_EXIT_INTR = 10;
 export const KVM_EXIT_SHUTDOWN = 8;
+export const KVM_EXIT_FAIL_ENTRY = 9;
+export const KVM_EXIT_SET_TPR = 11;
 export const KVM_EXIT_INTERNAL_ERROR = 17;
 export const KVM_EXIT_SYSTEM_EVENT = 24;
 export const KVM_SYSTEM_EVENT_TDX_FATAL = 4;
 export const KVM_INTERNAL_ERROR_EMULATION = 1;
+export const KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON = 4;
 
 /** `struct kvm_enable_cap`: cap, flags, args[4], pad. */
 export const ENABLE_CAP_SIZE = 104;

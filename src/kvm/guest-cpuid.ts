@@ -1,5 +1,5 @@
 import { featureNamed } from '../cpuid/features.js';
-import { EAX, ECX, EDX } from './abi.js';
+import { EAX, EBX, ECX, EDX, ENTRY2_WORDS } from './abi.js';
 import { ANY_INDEX, type CpuidTable } from './cpuid-table.js';
 import { isAmdCompatible } from './guest-caps.js';
 
@@ -14,21 +14,29 @@ const TOPOLOGY_LEAVES: readonly number[] = [0xb, 0x1f];
  * @param table the vCPU's table, up to date with its state
  * @param hideTsx IA32_TSX_CTRL hides HLE and RTM
  * @param out takes EAX…EDX
+ * @returns how many entries KVM looks at, which searches from the first on; those for a redirection are not counted
  */
-export function guestCpuid(table: CpuidTable, fn: number, index: number, hideTsx: boolean, out: Uint32Array): void {
+export function guestCpuid(table: CpuidTable, fn: number, index: number, hideTsx: boolean, out: Uint32Array): number {
   let answered = fn;
   let at = table.find(fn, index);
+  let looked = 0;
   if (at < 0) {
+    looked = table.count;
     answered = redirected(table, fn);
     if (answered !== fn) at = table.find(answered, index);
   }
   if (at >= 0) {
-    out.set(table.words.subarray(at + EAX, at + EDX + 1));
+    const { words } = table;
+    out[0] = words[at + EAX]!;
+    out[1] = words[at + EBX]!;
+    out[2] = words[at + ECX]!;
+    out[3] = words[at + EDX]!;
     if (answered === 7 && index === 0 && hideTsx) out[1]! &= ~TSX;
-    return;
+    return looked + at / ENTRY2_WORDS + 1;
   }
   out.fill(0);
   if (TOPOLOGY_LEAVES.includes(answered)) answerTopology(table, answered, index, out);
+  return looked;
 }
 
 /**

@@ -136,6 +136,8 @@ export interface GuestRunner {
   readMsr(index: number, out: Int32Array): boolean | null;
   /** WRMSR, likewise. */
   writeMsr(index: number, lo: number, hi: number): boolean | null;
+  /** The guest has written an MSR that common code keeps: hardware may have to follow. */
+  msrChanged?(index: number, lo: number, hi: number): void;
   /** MOV from CR. Only for registers that the vendor lets exit. */
   readCr(number: number, out: Int32Array): void;
   /** MOV to CR, as KVM emulates it. @returns whether it was taken; otherwise #GP */

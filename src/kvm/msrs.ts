@@ -6,6 +6,7 @@ import type { Address } from '../linux/user-memory.js';
 import { MSR_DATA, MSR_ENTRY_SIZE, MSRS_HEADER_SIZE } from './abi.js';
 import { setApicBase } from './apic-base.js';
 import { plus } from './get-cpuid.js';
+import type { GuestRunner } from './guest-run.js';
 import type { TdVcpu } from './td.js';
 import type { VcpuCpuid } from './vcpu-cpuid.js';
 import { MISC_ENABLE_MWAIT, type VcpuState } from './vcpu-state.js';
@@ -18,6 +19,8 @@ interface MsrFile {
   readonly vm: Vm;
   /** Of a TD's vCPU: which MSRs KVM emulates. */
   readonly td?: TdVcpu | null;
+  /** What the vendor module keeps, on a host that executes. */
+  readonly vendorMsrs?: Pick<GuestRunner, 'readMsr' | 'writeMsr'> | null;
 }
 
 /**
@@ -29,6 +32,8 @@ interface MsrRow {
   readonly name: string;
   /** It describes features: not to be changed after the first run (`kvm_is_immutable_feature_msr()`). */
   readonly describesFeatures?: boolean;
+  /** What a guest's WRMSR does, where that differs from userspace's: it is #GP, or it changes nothing. */
+  readonly guestWrite?: 'refused' | 'ignored';
   read(file: MsrFile): bigint | undefined;
   write(file: MsrFile, value: bigint): boolean;
 }
@@ -42,6 +47,7 @@ export const TSX_CTRL_RTM_DISABLE = 1n;
 export const TSX_CTRL_CPUID_CLEAR = 2n;
 const ARCH_CAP_TSX_CTRL = 1n << 7n;
 const MSR_ARCH_CAPABILITIES = 0x10a;
+const MSR_XSS = 0xda0;
 
 const XMM3 = featureNamed('XMM3');
 const XSAVES = featureNamed('XSAVES');
@@ -57,6 +63,7 @@ const MSR_ROWS: readonly MsrRow[] = [
   {
     index: 0x8b,
     name: 'IA32_BIOS_SIGN_ID',
+    guestWrite: 'ignored',
     read: ({ state }) => state.microcodeVersion,
     write: ({ state }, value) => {
       state.microcodeVersion = value;
@@ -66,6 +73,7 @@ const MSR_ROWS: readonly MsrRow[] = [
   {
     index: 0xce,
     name: 'MSR_PLATFORM_INFO',
+    guestWrite: 'refused',
     describesFeatures: true,
     read: ({ state }) => state.platformInfo,
     write: ({ state }, value) => {
@@ -165,13 +173,40 @@ export function isTsxHidden(file: MsrFile): boolean {
 
 function read(file: MsrFile, index: number): bigint | undefined {
   if (file.td && !file.td.emulatesMsr(index, false)) return undefined;
+  const row = rows.get(index);
+  return row ? row.read(file) : readVendor(file, index);
+}
+
+const half = new Int32Array(2);
+
+function readVendor({ vendorMsrs }: MsrFile, index: number): bigint | undefined {
+  if (!vendorMsrs?.readMsr(index, half)) return undefined;
+  return (BigInt(half[1]! >>> 0) << 32n) | BigInt(half[0]! >>> 0);
+}
+
+/** RDMSR of a guest, of an MSR that common code keeps; `undefined`: #GP. */
+export function guestReadMsr(file: MsrFile, index: number): bigint | undefined {
+  if (index === MSR_XSS && !isXssThere(file.cpuid)) return undefined;
   return rows.get(index)?.read(file);
+}
+
+/** WRMSR of a guest, likewise. @returns whether it is taken; otherwise #GP */
+export function guestWriteMsr(file: MsrFile, index: number, value: bigint): boolean {
+  const row = rows.get(index);
+  if (!row || row.guestWrite === 'refused') return false;
+  if (index === MSR_XSS && !isXssThere(file.cpuid)) return false;
+  return row.guestWrite === 'ignored' || row.write(file, value);
 }
 
 /** `do_set_msr()` */
 function write(file: MsrFile, index: number, value: bigint): boolean {
+  if (file.td && !file.td.emulatesMsr(index, true)) return false;
   const row = rows.get(index);
-  if (!row || (file.td && !file.td.emulatesMsr(index, true))) return false;
+  if (!row)
+    return (
+      file.vendorMsrs?.writeMsr(index, Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n))) ===
+      true
+    );
   const { hasRun, caps } = file.cpuid;
   if (row.describesFeatures && hasRun && caps.scope.parameters.featureMsrsFreeze) return row.read(file) === value;
   return row.write(file, value);

@@ -33,6 +33,8 @@ export interface RunContext {
   readonly page: RunPage;
   /** What makes it a TD's vCPU; `null` or absent for every other. */
   readonly td?: TdVcpu | null;
+  /** A guest in 64-bit mode, on a CPU that executes; `null` where there is no way to run one. */
+  guestLoop?(): { run(page: RunPage): number } | null;
 }
 
 /** Bits of `kvm_valid_regs` and `kvm_dirty_regs` that the kernel knows (KVM_CAP_SYNC_REGS). */
@@ -44,8 +46,8 @@ const CR0_PE = 1;
 const REAL_MODE_LIMIT = 0xffffn;
 
 /**
- * KVM_RUN (`kvm_arch_vcpu_ioctl_run()`). The guest runs on the emulator's real mode; what that cannot do ends the run
- * with KVM_EXIT_INTERNAL_ERROR, suberror KVM_INTERNAL_ERROR_EMULATION: a limit of this simulator. Registers are not
+ * KVM_RUN (`kvm_arch_vcpu_ioctl_run()`). A guest in 64-bit mode runs on the CPU that the process runs on; one in real
+ * mode on an emulator that knows three instructions. What neither can do ends the run with KVM_EXIT_INTERNAL_ERROR, suberror KVM_INTERNAL_ERROR_EMULATION: a limit of this simulator. Registers are not
  * exchanged through the run page.
  *
  * @returns 0 with an exit reason in `struct kvm_run`; -EINVAL for sync bits or a CR8 that are unknown, and for a TD that
@@ -80,6 +82,7 @@ function enter(context: RunContext, process: Process): number {
   const { state, cpuid, page } = context;
   cpuid.hasRun = true;
   if (context.td) return context.td.run(process, page) ?? unsupported(page);
+  if (state.isLongMode64) return context.guestLoop?.()?.run(page) ?? unsupported(page);
   if ((state.cr0 & CR0_PE) !== 0) return unsupported(page);
   const cpu: RealModeCpu = { csBase: state.sregs.getUint32(SREGS_SEGMENTS.cs + SEGMENT.base, true), ip: 0 };
   while (state.regs[RIP]! <= REAL_MODE_LIMIT) {

@@ -8,6 +8,7 @@ import {
   SREGS_APIC_BASE,
   SREGS_CR0,
   SREGS_CR4,
+  SREGS_EFER,
   SREGS_GDT,
   SREGS_IDT,
   SREGS_SEGMENTS,
@@ -27,6 +28,9 @@ const APIC_DEFAULT_PHYS_BASE = 0xfee0_0000n;
 export const MISC_ENABLE_MWAIT = 1n << 18n;
 const MISC_ENABLE_PEBS_UNAVAIL = 1n << 12n;
 const MISC_ENABLE_BTS_UNAVAIL = 1n << 11n;
+
+const CR0_PG = 0x8000_0000;
+const EFER_LMA = 1 << 10;
 
 /** CR0 after RESET: ET, NW, CD. */
 const CR0_RESET = 0x6000_0010n;
@@ -96,6 +100,13 @@ export class VcpuState {
 
   get cr0(): number {
     return this.sregs.getUint32(SREGS_CR0, true);
+  }
+
+  /** CS.L with IA-32e mode and paging: code of 64 bits. */
+  get isLongMode64(): boolean {
+    const { sregs } = this;
+    if ((this.cr0 & CR0_PG) === 0 || (sregs.getUint32(SREGS_EFER, true) & EFER_LMA) === 0) return false;
+    return sregs.getUint8(SREGS_SEGMENTS.cs + SEGMENT.l) !== 0;
   }
 
   get apicBase(): bigint {

@@ -25,6 +25,8 @@ import {
 } from './abi.js';
 import { readEnableCap } from './enable-cap.js';
 import type { GuestCaps } from './guest-caps.js';
+import { GuestLoop } from './guest-loop.js';
+import type { GuestRunner } from './guest-run.js';
 import { getSupportedHvCpuid } from './hv-cpuid.js';
 import { getMsrs, PLATFORM_INFO_CPUID_FAULT, setMsrs } from './msrs.js';
 import { getRegs, setRegs } from './regs.js';
@@ -57,6 +59,7 @@ export class Vcpu implements OpenFile {
   /** What makes it a TD's vCPU; `null` for every other. */
   td: TdVcpu | null = null;
   private readonly owner: Process;
+  private loop: GuestLoop | null = null;
 
   constructor(vm: Vm, owner: Process, id: number) {
     this.vm = vm;
@@ -73,6 +76,20 @@ export class Vcpu implements OpenFile {
     if (typeof td === 'number') return td;
     this.td = td;
     return 0;
+  }
+
+  /** What runs its machine code, once it is needed; `null` where the vendor module has none. */
+  guestLoop(): GuestLoop | null {
+    const { vm, owner } = this;
+    if (this.loop !== null || !vm.module.vendor.createRunner) return this.loop;
+    const cpu = owner.kernel.hardware.cpus[owner.cpu]!;
+    this.loop = new GuestLoop(this, cpu, vm.memoryOn(cpu));
+    return this.loop;
+  }
+
+  /** What the vendor module keeps of MSRs: only on a host that executes. */
+  get vendorMsrs(): GuestRunner | null {
+    return this.owner.kernel.executing === null || this.td ? null : (this.guestLoop()?.runner ?? null);
   }
 
   /** What the guest may use, by its CPUID table. */

@@ -1,5 +1,6 @@
 import type { Overlay } from '../cpuid/features.js';
 import { ERRNO } from '../linux/errno.js';
+import type { HostCpu } from '../linux/host-cpu.js';
 import type { OpenFile, Process } from '../linux/process.js';
 import type { Address } from '../linux/user-memory.js';
 import {
@@ -24,6 +25,7 @@ import { checkExtension } from './capabilities.js';
 import { readEnableCap } from './enable-cap.js';
 import { getEmulatedCpuid, getSupportedCpuid } from './get-cpuid.js';
 import type { GuestCaps } from './guest-caps.js';
+import { GuestMemory } from './guest-memory.js';
 import { MemorySlots } from './memory-slots.js';
 import type { KvmModule } from './module.js';
 import type { TdVm } from './td.js';
@@ -53,6 +55,7 @@ export class Vm implements OpenFile {
   latestGuestCaps: GuestCaps | null = null;
   private readonly vcpus = new Map<number, Vcpu>();
   private irqchip = false;
+  private guestMemory: GuestMemory | null = null;
   /** The process that created it; no other may use it. */
   readonly owner: Process;
 
@@ -64,6 +67,12 @@ export class Vm implements OpenFile {
     this.slots = new MemorySlots(owner.memory);
     this.td = type === VM_TYPES.tdx ? module.tdx!.createVm(this) : null;
     this.paranoid = module.policy === 'paranoid' && this.isTd;
+  }
+
+  /** The guest's memory as the host's CPUs see it. */
+  memoryOn(cpu: HostCpu): GuestMemory {
+    this.guestMemory ??= new GuestMemory(this.module.vendor.nestedFormat, cpu.memory, this.owner.memory, this.slots);
+    return this.guestMemory;
   }
 
   get isTd(): boolean {

@@ -47,7 +47,7 @@ export function setXcrs(state: VcpuState, cpuid: VcpuCpuid, process: Process, ar
 }
 
 /** `__kvm_set_xcr()`. @returns whether the value was taken */
-function setXcr0(state: VcpuState, cpuid: VcpuCpuid, value: bigint): boolean {
+export function setXcr0(state: VcpuState, cpuid: VcpuCpuid, value: bigint): boolean {
   // No component above 31 is supported by any modelled kernel.
   if (value >> 32n !== 0n) return false;
   const xcr0 = Number(value);

@@ -14,6 +14,7 @@ import type { BootState } from './boot.js';
 import { type CpuRow, FIRMWARE_ROWS, LINUX_ROWS, type Place } from './cpu-rows.js';
 import type { HostInputs } from './host-inputs.js';
 import { HOST_DIALECT } from './scope.js';
+import { VMX_SILICON_ROWS } from './vmx-silicon-rows.js';
 
 /** Walks the rows of `cpu-rows.ts`: what silicon the host has, and what Linux makes of each CPU. */
 
@@ -94,7 +95,7 @@ function programOf(line: KernelLine) {
   if (known) return known;
   const compiled = (rows: readonly CpuRow[]) =>
     rows.filter(({ since, until }) => inRange(line, since, until)).map(compile);
-  const made = { firmware: compiled(FIRMWARE_ROWS), linux: compiled(LINUX_ROWS) };
+  const made = { firmware: compiled([...FIRMWARE_ROWS, ...VMX_SILICON_ROWS]), linux: compiled(LINUX_ROWS) };
   programs.set(line, made);
   return made;
 }

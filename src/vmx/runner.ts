@@ -226,7 +226,10 @@ export class VmxRunner implements GuestRunner {
   enter(limit: number): Stop {
     const { guest, exit } = this;
     if (!this.running) this.prepare();
-    const stop = this.running ? guest.resume(limit) : guest.run(limit);
+    // Should the core throw, the guest is still in it.
+    const goesOn = this.running;
+    this.running = true;
+    const stop = goesOn ? guest.resume(limit) : guest.run(limit);
     this.running = stop !== STOP.EXIT;
     if (this.running) {
       exit.kind = GUEST_EXIT.NONE;

@@ -1,0 +1,36 @@
+import { RFLAGS, RIP } from './abi.js';
+import { GUEST_RIP, type GuestRegisters } from './guest-run.js';
+import type { VcpuState } from './vcpu-state.js';
+
+/** Of each general register, by its number: its place in `struct kvm_regs` (RAX, RBX, RCX, RDX, RSI, RDI, RSP, RBP, …). */
+const PLACES = Int32Array.of(0, 2, 3, 1, 6, 7, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15, RIP);
+
+const halves = new WeakMap<VcpuState, Int32Array>();
+
+/** `struct kvm_regs` as halves: low, high, low, high, … */
+function halvesOf(state: VcpuState): Int32Array {
+  const known = halves.get(state) ?? new Int32Array(state.regs.buffer, state.regs.byteOffset, state.regs.length * 2);
+  halves.set(state, known);
+  return known;
+}
+
+/** Takes over what KVM_SET_REGS has set. */
+export function loadRegisters(state: VcpuState, registers: GuestRegisters): void {
+  const words = halvesOf(state);
+  for (let register = 0; register <= GUEST_RIP; register++) {
+    registers.lo[register] = words[PLACES[register]! * 2]!;
+    registers.hi[register] = words[PLACES[register]! * 2 + 1]!;
+  }
+  registers.rflags = words[RFLAGS * 2]!;
+}
+
+/** Makes the registers what KVM_GET_REGS gives. */
+export function saveRegisters(state: VcpuState, registers: GuestRegisters): void {
+  const words = halvesOf(state);
+  for (let register = 0; register <= GUEST_RIP; register++) {
+    words[PLACES[register]! * 2] = registers.lo[register]!;
+    words[PLACES[register]! * 2 + 1] = registers.hi[register]!;
+  }
+  words[RFLAGS * 2] = registers.rflags;
+  words[RFLAGS * 2 + 1] = 0;
+}
