@@ -1,11 +1,11 @@
 import { GuestTsc, SVM_TSC_FRACTION } from '../clock.js';
-import { CR0_PE, CR4_LA57, EFER_LMA, EFER_SLOT } from '../control.js';
-import { type Core, RAX, RSP, type Virtualization } from '../core/core.js';
+import { CR4_LA57, EFER_LMA } from '../control.js';
+import { type Core, RAX, type Virtualization } from '../core/core.js';
 import { inject } from '../core/delivery.js';
-import { F, IF, STATUS_FLAGS, setStatusFlags } from '../core/flags.js';
+import { F, IF } from '../core/flags.js';
 import { closedSets } from '../core/gates.js';
 import { generalProtection, undefinedOpcode } from '../core/linear.js';
-import { ACTIVITY, EVENT_TYPE, JUMP, LEFT, NEXT } from '../core/status.js';
+import { EVENT_TYPE, JUMP, LEFT, NEXT } from '../core/status.js';
 import { note, TRACE } from '../core/trace.js';
 import { OP } from '../isa/forms.js';
 import { EmulatorLimit, INSN } from '../isa/insn.js';
@@ -14,22 +14,15 @@ import { PAGING_OK } from '../paging.js';
 import { NestedPaging } from '../paging-nested.js';
 import { CHECKS, type Check, illegal, type Limits, limitsOf } from './checks.js';
 import { exitCode } from './exit-rows.js';
-import { DEBUG_SWAP, type StateList, SWITCHED_LISTS, SWITCHES, VMLOAD_LIST, vmsaWord } from './state-rows.js';
+import { SvmState } from './state.js';
 import { PhysicalWords } from './vmcb.js';
 import {
-  ATTRIB_CODE64,
-  ATTRIB_DATA,
-  ATTRIB_DPL_SHIFT,
   ATTRIB_L,
   EVENT_HAS_ERROR,
   EVENT_TYPE_SHIFT,
   EVENT_VALID,
   EVENT_VECTOR,
-  HOST_VMSA,
-  INTERRUPT_SHADOW,
-  LBR_VIRTUALIZATION,
   NP_ENABLE,
-  SEV_DEBUG_SWAP,
   SEV_ES_ENABLE,
   SVM_EVENT,
   TLB_FLUSH_ALL,
@@ -41,7 +34,6 @@ import {
   VINTR_IRQ,
   VINTR_MASKING,
   VINTR_PRIO_SHIFT,
-  VINTR_TPR,
   wordOf,
 } from './vmcb-rows.js';
 import { SvmWorld } from './world.js';
@@ -59,7 +51,6 @@ const ASID = wordOf('ASID');
 const TLB_CONTROL = wordOf('TLB_CONTROL');
 const VINTR = wordOf('VINTR');
 const V_INTR_VECTOR = wordOf('V_INTR_VECTOR');
-const INTERRUPT_STATE = wordOf('INTERRUPT_STATE');
 const EXITCODE = wordOf('EXITCODE');
 const EXITINFO1 = wordOf('EXITINFO1');
 const EXITINFO2 = wordOf('EXITINFO2');
@@ -67,48 +58,20 @@ const EXITINTINFO = wordOf('EXITINTINFO');
 const NP_CONTROL = wordOf('NP_CONTROL');
 const EVENTINJ = wordOf('EVENTINJ');
 const N_CR3 = wordOf('N_CR3');
-const VIRT_EXT = wordOf('VIRT_EXT');
 const NRIP = wordOf('NRIP');
 const FETCHED = wordOf('FETCHED');
 const VMSA_PTR = wordOf('VMSA_PTR');
-const ES = wordOf('ES_SELECTOR');
 const CS = wordOf('CS_SELECTOR');
-const SS = wordOf('SS_SELECTOR');
-const DS = wordOf('DS_SELECTOR');
-const FS = wordOf('FS_SELECTOR');
-const GS = wordOf('GS_SELECTOR');
-const TR = wordOf('TR_SELECTOR');
-const LDTR = wordOf('LDTR_SELECTOR');
-const GDTR = wordOf('GDTR_SELECTOR');
-const IDTR = wordOf('IDTR_SELECTOR');
-/** CPL is the upper byte of its word. */
-const CPL = wordOf('CPL');
 const EFER = wordOf('EFER');
-const CR0 = wordOf('CR0');
 const CR2 = wordOf('CR2');
-const CR3 = wordOf('CR3');
 const CR4 = wordOf('CR4');
-const DR6 = wordOf('DR6');
-const DR7 = wordOf('DR7');
 const RFLAGS = wordOf('RFLAGS');
-const RIP_FIELD = wordOf('RIP');
-const RSP_FIELD = wordOf('RSP');
-const RAX_FIELD = wordOf('RAX');
-const SSP = wordOf('SSP');
-
-const VMSA_DR0 = vmsaWord('DR0');
-const SEV_FEATURES = vmsaWord('SEV_FEATURES');
 
 /** Bytes of the instruction that a VMCB holds. */
 const FETCH_LIMIT = 15;
 
 /** DR7 after #VMEXIT: no breakpoint is on. */
 const DR7_DISABLED = 0x400;
-
-const SWITCH_NESTED = 1 << SWITCHES.indexOf('nested-paging');
-const SWITCH_LBR = 1 << SWITCHES.indexOf('lbr');
-const SWITCH_CET = 1 << SWITCHES.indexOf('cet');
-const SWITCH_SPEC_CTRL = 1 << SWITCHES.indexOf('spec-ctrl');
 
 /** A power of two. */
 const KNOWN_PAGES = 8;
@@ -140,13 +103,10 @@ export class Svm implements Virtualization {
   isSevEs = false;
 
   private readonly physical: PhysicalWords;
+  private readonly state: SvmState;
   private readonly limits: Limits;
   private readonly hasNrips: boolean;
   private readonly hasDecodeAssists: boolean;
-  private readonly hasSpecCtrl: boolean;
-  private readonly hasLbr: boolean;
-  private readonly hasCet: boolean;
-  private readonly hasDebugSwap: boolean;
   private readonly hasTscRatio: boolean;
   private readonly vmrunCycles: number;
   private readonly vmexitCycles: number;
@@ -160,17 +120,8 @@ export class Svm implements Virtualization {
   private running: Spaces = { space: 0, globals: 0 };
   private hostSpace = 0;
   private hostGlobals = 0;
-  /** What the processor keeps of the host besides the save area. */
-  private hostTpr = 0;
-  private hostNmiBlocked = false;
-  /** First words of the host save area and of an SEV-ES guest's save area. */
+  /** The first word of the host save area. */
   private hsave = -1;
-  private vmsa = -1;
-  private debugSwap = false;
-  /** MSRs that are switched for the guest that runs. */
-  private switched: StateList = SWITCHED_LISTS[0]!;
-  /** Attributes and limits of FS, GS, LDTR, TR, and LDTR's base: nothing here uses them, VMSAVE gives them back. */
-  private readonly hidden = new Int32Array(9);
   private eventLo = 0;
   private eventHi = 0;
   private vmcbAt = -1;
@@ -184,14 +135,11 @@ export class Svm implements Virtualization {
     this.world = new SvmWorld(this);
     this.guestTsc = new GuestTsc(core.tsc, SVM_TSC_FRACTION);
     this.physical = new PhysicalWords(core.memory);
+    this.state = new SvmState(core);
     this.limits = limitsOf(silicon);
     this.hasNrips = silicon.has('NRIPS');
-    this.hasLbr = silicon.has('LBRV');
     this.hasTscRatio = silicon.has('TSCRATEMSR');
     this.hasDecodeAssists = has(7);
-    this.hasSpecCtrl = has(20);
-    this.hasCet = silicon.has('SHSTK');
-    this.hasDebugSwap = silicon.field(0x8000_001f, 0, 'eax', 14, 14) === 1;
     const options = { format: 'npt', root: 0 } as const;
     this.nested = [
       new NestedPaging(core.memory, silicon, options),
@@ -326,51 +274,15 @@ export class Svm implements Virtualization {
     return frame;
   }
 
-  // VMLOAD and VMSAVE: 15.5.2.
-
   private loadState(address: number): void {
-    const { core, hidden } = this;
     const at = this.frameOf(address);
-    const w = this.physical.words;
-    const { segments, tss } = core;
-    loadMsrs(core, w, at, VMLOAD_LIST);
-    segments.fs = w[at + FS]! & 0xffff;
-    segments.gs = w[at + GS]! & 0xffff;
-    segments.ldtr = w[at + LDTR]! & 0xffff;
-    segments.tr = w[at + TR]! & 0xffff;
-    tss.limit = w[at + TR + 1]!;
-    tss.baseLo = w[at + TR + 2]!;
-    tss.baseHi = w[at + TR + 3]!;
-    hidden[0] = w[at + FS]!;
-    hidden[1] = w[at + FS + 1]!;
-    hidden[2] = w[at + GS]!;
-    hidden[3] = w[at + GS + 1]!;
-    hidden[4] = w[at + LDTR]!;
-    hidden[5] = w[at + LDTR + 1]!;
-    hidden[6] = w[at + LDTR + 2]!;
-    hidden[7] = w[at + LDTR + 3]!;
-    hidden[8] = w[at + TR]!;
+    this.state.vmload(this.physical.words, at);
   }
 
   private saveState(address: number): void {
-    const { core, hidden } = this;
     const at = this.frameOf(address);
-    const w = this.physical.words;
-    const { segments, tss } = core;
     this.physical.writes(at);
-    saveMsrs(core, w, at, VMLOAD_LIST);
-    w[at + FS] = (hidden[0]! & ~0xffff) | segments.fs;
-    w[at + FS + 1] = hidden[1]!;
-    w[at + GS] = (hidden[2]! & ~0xffff) | segments.gs;
-    w[at + GS + 1] = hidden[3]!;
-    w[at + LDTR] = (hidden[4]! & ~0xffff) | segments.ldtr;
-    w[at + LDTR + 1] = hidden[5]!;
-    w[at + LDTR + 2] = hidden[6]!;
-    w[at + LDTR + 3] = hidden[7]!;
-    w[at + TR] = (hidden[8]! & ~0xffff) | segments.tr;
-    w[at + TR + 1] = tss.limit;
-    w[at + TR + 2] = tss.baseLo;
-    w[at + TR + 3] = tss.baseHi;
+    this.state.vmsave(this.physical.words, at);
   }
 
   // VMRUN: 15.5.1.
@@ -385,7 +297,7 @@ export class Svm implements Virtualization {
     const at = this.frameOf(address);
     this.vmcbAt = at;
     if (host < 0 || at < 0) throw core.unsupported('a VMCB or host save area outside RAM');
-    this.findVmsa(at);
+    const vmsa = this.vmsaOf(at);
     const w = physical.words;
     this.hsave = host;
     physical.writes(at);
@@ -402,8 +314,11 @@ export class Svm implements Virtualization {
     if ((w[at + EFER]! & EFER_LMA) === 0 || ((w[at + CS]! >>> 16) & ATTRIB_L) === 0)
       throw new EmulatorLimit([0x0f, 0x01, 0xd8], 'VMRUN of a guest outside 64-bit mode');
 
-    this.saveHost(w, host, length);
-    this.loadGuest(w, at);
+    const { tlb } = core.mmu;
+    this.hostSpace = tlb.current;
+    this.hostGlobals = tlb.globals;
+    this.state.saveHost(w, host, length);
+    this.state.loadGuest(w, at, vmsa);
     world.load(w, at);
     this.enterWorld(w, at);
     this.gif = true;
@@ -411,91 +326,17 @@ export class Svm implements Virtualization {
     return this.firstEvent(w, at);
   }
 
-  private saveHost(w: Int32Array, at: number, length: number): void {
-    const { core } = this;
-    const { segments, gdtr, idtr, control, msrs } = core;
-    w[at + ES] = segments.es;
-    w[at + CS] = segments.cs;
-    w[at + SS] = segments.ss;
-    w[at + DS] = segments.ds;
-    w[at + GDTR + 1] = gdtr.limit;
-    w[at + GDTR + 2] = gdtr.baseLo;
-    w[at + GDTR + 3] = gdtr.baseHi;
-    w[at + IDTR + 1] = idtr.limit;
-    w[at + IDTR + 2] = idtr.baseLo;
-    w[at + IDTR + 3] = idtr.baseHi;
-    w[at + EFER] = msrs.lo[EFER_SLOT]!;
-    w[at + CR0] = control.lo[0]!;
-    w[at + CR3] = control.lo[3]!;
-    w[at + CR3 + 1] = control.hi[3]!;
-    w[at + CR4] = control.lo[4]!;
-    w[at + CR4 + 1] = control.hi[4]!;
-    w[at + RFLAGS] = core.rflags;
-    const rip = (core.lo[RIP]! + length) | 0;
-    w[at + RIP_FIELD] = rip;
-    w[at + RIP_FIELD + 1] = (core.hi[RIP]! + (rip >>> 0 < length ? 1 : 0)) | 0;
-    w[at + RSP_FIELD] = core.lo[RSP]!;
-    w[at + RSP_FIELD + 1] = core.hi[RSP]!;
-    w[at + RAX_FIELD] = core.lo[RAX]!;
-    w[at + RAX_FIELD + 1] = core.hi[RAX]!;
-    const { tlb } = core.mmu;
-    this.hostSpace = tlb.current;
-    this.hostGlobals = tlb.globals;
-    this.hostTpr = control.lo[8]!;
-    this.hostNmiBlocked = core.nmiBlocked;
-  }
-
-  /** Bits of {@link SWITCHES} that hold for a VMCB. */
-  private switches(w: Int32Array, at: number): number {
-    return (
-      ((w[at + NP_CONTROL]! & NP_ENABLE) !== 0 ? SWITCH_NESTED : 0) |
-      (this.hasLbr && (w[at + VIRT_EXT]! & LBR_VIRTUALIZATION) !== 0 ? SWITCH_LBR : 0) |
-      (this.hasCet ? SWITCH_CET : 0) |
-      (this.hasSpecCtrl ? SWITCH_SPEC_CTRL : 0)
-    );
-  }
-
-  private loadGuest(w: Int32Array, at: number): void {
-    const { core } = this;
-    const { segments, gdtr, idtr, control } = core;
-    this.switched = SWITCHED_LISTS[this.switches(w, at)]!;
-    saveMsrs(core, w, this.hsave, this.switched);
-    loadMsrs(core, w, at, this.switched);
-    if (this.hasCet) {
-      w[this.hsave + SSP] = core.ssp[0]!;
-      w[this.hsave + SSP + 1] = core.ssp[1]!;
-      core.ssp[0] = w[at + SSP]!;
-      core.ssp[1] = w[at + SSP + 1]!;
-    }
-    this.debugSwap = this.hasDebugSwap && this.isSevEs && (w[this.vmsa + SEV_FEATURES]! & SEV_DEBUG_SWAP) !== 0;
-    if (this.debugSwap) this.loadDebug(w, this.vmsa);
-
-    segments.es = w[at + ES]! & 0xffff;
-    segments.cs = w[at + CS]! & 0xffff;
-    segments.ss = w[at + SS]! & 0xffff;
-    segments.ds = w[at + DS]! & 0xffff;
-    gdtr.limit = w[at + GDTR + 1]!;
-    gdtr.baseLo = w[at + GDTR + 2]!;
-    gdtr.baseHi = w[at + GDTR + 3]!;
-    idtr.limit = w[at + IDTR + 1]!;
-    idtr.baseLo = w[at + IDTR + 2]!;
-    idtr.baseHi = w[at + IDTR + 3]!;
-    control.switchTo(w[at + CR0]!, w[at + CR3]!, w[at + CR3 + 1]!, w[at + CR4]!, w[at + CR4 + 1]!, w[at + EFER]!);
-    control.lo[2] = w[at + CR2]!;
-    control.hi[2] = w[at + CR2 + 1]!;
-    core.drLo[6] = w[at + DR6]!;
-    core.drLo[7] = w[at + DR7]!;
-    setRflags(core.f, w[at + RFLAGS]!);
-    core.lo[RIP] = w[at + RIP_FIELD]!;
-    core.hi[RIP] = w[at + RIP_FIELD + 1]!;
-    core.lo[RSP] = w[at + RSP_FIELD]!;
-    core.hi[RSP] = w[at + RSP_FIELD + 1]!;
-    core.lo[RAX] = w[at + RAX_FIELD]!;
-    core.hi[RAX] = w[at + RAX_FIELD + 1]!;
-    core.cpl = w[at + CPL]! >>> 24;
-    core.shadow = (w[at + INTERRUPT_STATE]! & INTERRUPT_SHADOW) !== 0;
-    core.nmiBlocked = false;
-    core.activity = ACTIVITY.ACTIVE;
+  /**
+   * Where the save area of an SEV-ES guest lies; -1 for all others. Its frame may come into being here, before anybody holds
+   * on to words.
+   */
+  private vmsaOf(at: number): number {
+    const w = this.physical.words;
+    this.isSevEs = (w[at + NP_CONTROL]! & SEV_ES_ENABLE) !== 0;
+    if (!this.isSevEs) return -1;
+    const vmsa = this.physical.frame((w[at + VMSA_PTR + 1]! & 0xf_ffff) * WORD + ((w[at + VMSA_PTR]! & ~0xfff) >>> 0));
+    if (vmsa < 0) throw this.core.unsupported('a VMSA outside RAM');
+    return vmsa;
   }
 
   /** Paging, TSC, interrupts: what the guest's world is, beside its registers. */
@@ -635,7 +476,10 @@ export class Svm implements Virtualization {
     const at = this.vmcbAt;
     const w = physical.words;
     physical.writes(at);
-    this.saveGuest(w, at);
+    const { mmu } = core;
+    this.running.space = mmu.tlb.current;
+    this.running.globals = mmu.tlb.globals;
+    this.state.saveGuest(w, at);
     w[at + EXITCODE] = code;
     w[at + EXITCODE + 1] = code >> 31;
     w[at + EXITINFO1] = info1Lo;
@@ -651,7 +495,10 @@ export class Svm implements Virtualization {
       w[at + NRIP] = length === 0 ? 0 : next;
       w[at + NRIP + 1] = length === 0 ? 0 : (core.hi[RIP]! + (next >>> 0 < length ? 1 : 0)) | 0;
     }
-    this.loadHost(w);
+    this.state.loadHost(w);
+    this.gif = false;
+    mmu.switchTo(null, this.hostSpace, this.hostGlobals);
+    core.leaveWorld();
     core.clock.advance(this.vmexitCycles);
   }
 
@@ -671,162 +518,9 @@ export class Svm implements Virtualization {
     this.gif = false;
     core.clock.advance(this.vmexitCycles);
   }
-
-  private saveGuest(w: Int32Array, at: number): void {
-    const { core } = this;
-    const { segments, gdtr, idtr, control, msrs, cpl } = core;
-    const dpl = cpl << ATTRIB_DPL_SHIFT;
-    saveSegment(w, at + ES, segments.es, ATTRIB_DATA | dpl);
-    saveSegment(w, at + CS, segments.cs, ATTRIB_CODE64 | dpl);
-    saveSegment(w, at + SS, segments.ss, ATTRIB_DATA | dpl);
-    saveSegment(w, at + DS, segments.ds, ATTRIB_DATA | dpl);
-    w[at + GDTR + 1] = gdtr.limit;
-    w[at + GDTR + 2] = gdtr.baseLo;
-    w[at + GDTR + 3] = gdtr.baseHi;
-    w[at + IDTR + 1] = idtr.limit;
-    w[at + IDTR + 2] = idtr.baseLo;
-    w[at + IDTR + 3] = idtr.baseHi;
-    w[at + EFER] = msrs.lo[EFER_SLOT]!;
-    w[at + CR0] = control.lo[0]!;
-    w[at + CR2] = control.lo[2]!;
-    w[at + CR2 + 1] = control.hi[2]!;
-    w[at + CR3] = control.lo[3]!;
-    w[at + CR3 + 1] = control.hi[3]!;
-    w[at + CR4] = control.lo[4]!;
-    w[at + CR4 + 1] = control.hi[4]!;
-    w[at + DR6] = core.drLo[6]!;
-    w[at + DR7] = core.drLo[7]!;
-    w[at + RFLAGS] = core.rflags;
-    w[at + RIP_FIELD] = core.lo[RIP]!;
-    w[at + RIP_FIELD + 1] = core.hi[RIP]!;
-    w[at + RSP_FIELD] = core.lo[RSP]!;
-    w[at + RSP_FIELD + 1] = core.hi[RSP]!;
-    w[at + RAX_FIELD] = core.lo[RAX]!;
-    w[at + RAX_FIELD + 1] = core.hi[RAX]!;
-    w[at + CPL] = (w[at + CPL]! & 0xff_ffff) | (cpl << 24);
-    w[at + INTERRUPT_STATE] = core.shadow ? INTERRUPT_SHADOW : 0;
-    if ((w[at + VINTR]! & VINTR_MASKING) !== 0) w[at + VINTR] = (w[at + VINTR]! & ~VINTR_TPR) | (control.lo[8]! & 0xf);
-    const { tlb } = core.mmu;
-    this.running.space = tlb.current;
-    this.running.globals = tlb.globals;
-
-    saveMsrs(core, w, at, this.switched);
-    if (this.hasCet) {
-      w[at + SSP] = core.ssp[0]!;
-      w[at + SSP + 1] = core.ssp[1]!;
-    }
-    if (this.debugSwap) this.saveDebug(w, this.vmsa);
-  }
-
-  private loadHost(w: Int32Array): void {
-    const { core } = this;
-    const { segments, gdtr, idtr, control } = core;
-    const at = this.hsave;
-    loadMsrs(core, w, at, this.switched);
-    if (this.hasCet) {
-      core.ssp[0] = w[at + SSP]!;
-      core.ssp[1] = w[at + SSP + 1]!;
-    }
-    // Swap type B: loaded from the host save area, although VMRUN did not save them there (B.3).
-    if (this.debugSwap) this.loadDebug(w, at + (HOST_VMSA >> 2));
-
-    segments.es = w[at + ES]! & 0xffff;
-    segments.cs = w[at + CS]! & 0xffff;
-    segments.ss = w[at + SS]! & 0xffff;
-    segments.ds = w[at + DS]! & 0xffff;
-    gdtr.limit = w[at + GDTR + 1]!;
-    gdtr.baseLo = w[at + GDTR + 2]!;
-    gdtr.baseHi = w[at + GDTR + 3]!;
-    idtr.limit = w[at + IDTR + 1]!;
-    idtr.baseLo = w[at + IDTR + 2]!;
-    idtr.baseHi = w[at + IDTR + 3]!;
-    control.switchTo(
-      w[at + CR0]! | CR0_PE,
-      w[at + CR3]!,
-      w[at + CR3 + 1]!,
-      w[at + CR4]!,
-      w[at + CR4 + 1]!,
-      w[at + EFER]!,
-    );
-    control.lo[8] = this.hostTpr;
-    // CR2 and DR6 stay the guest's.
-    core.drLo[7] = DR7_DISABLED;
-    setRflags(core.f, w[at + RFLAGS]!);
-    core.lo[RIP] = w[at + RIP_FIELD]!;
-    core.hi[RIP] = w[at + RIP_FIELD + 1]!;
-    core.lo[RSP] = w[at + RSP_FIELD]!;
-    core.hi[RSP] = w[at + RSP_FIELD + 1]!;
-    core.lo[RAX] = w[at + RAX_FIELD]!;
-    core.hi[RAX] = w[at + RAX_FIELD + 1]!;
-    core.cpl = 0;
-    core.shadow = false;
-    core.nmiBlocked = this.hostNmiBlocked;
-    core.activity = ACTIVITY.ACTIVE;
-    this.gif = false;
-    core.mmu.switchTo(null, this.hostSpace, this.hostGlobals);
-    core.leaveWorld();
-  }
-
-  // DebugSwap: DR0–DR3 and their address masks belong to the SEV-ES guest that asks for them.
-
-  /** Where the save area of an SEV-ES guest lies. Its frame may come into being here, before anybody holds on to words. */
-  private findVmsa(at: number): void {
-    const w = this.physical.words;
-    this.isSevEs = (w[at + NP_CONTROL]! & SEV_ES_ENABLE) !== 0;
-    if (!this.isSevEs) return;
-    this.vmsa = this.physical.frame((w[at + VMSA_PTR + 1]! & 0xf_ffff) * WORD + ((w[at + VMSA_PTR]! & ~0xfff) >>> 0));
-    if (this.vmsa < 0) throw this.core.unsupported('a VMSA outside RAM');
-  }
-
-  private loadDebug(w: Int32Array, from: number): void {
-    const { core } = this;
-    for (let n = 0; n < 4; n++) {
-      core.drLo[n] = w[from + VMSA_DR0 + 2 * n]!;
-      core.drHi[n] = w[from + VMSA_DR0 + 2 * n + 1]!;
-    }
-    loadMsrs(core, w, from, DEBUG_SWAP);
-  }
-
-  private saveDebug(w: Int32Array, to: number): void {
-    const { core } = this;
-    for (let n = 0; n < 4; n++) {
-      w[to + VMSA_DR0 + 2 * n] = core.drLo[n]!;
-      w[to + VMSA_DR0 + 2 * n + 1] = core.drHi[n]!;
-    }
-    saveMsrs(core, w, to, DEBUG_SWAP);
-  }
-}
-
-/** RFLAGS; what depends on AC is worked out when CPL is set. */
-function setRflags(f: Int32Array, value: number): void {
-  setStatusFlags(f, value);
-  f[F.REST] = (value & ~STATUS_FLAGS) | 2;
 }
 
 const NO_NESTED = { fault: { address: 0, infoLo: 0, infoHi: 0 } };
-
-function loadMsrs(core: Core, w: Int32Array, at: number, list: StateList): void {
-  const { lo, hi } = core.msrs;
-  const { words, slots } = list;
-  for (let n = 0; n < slots.length; n++) {
-    lo[slots[n]!] = w[at + words[n]!]!;
-    hi[slots[n]!] = w[at + words[n]! + 1]!;
-  }
-}
-
-function saveMsrs(core: Core, w: Int32Array, at: number, list: StateList): void {
-  const { lo, hi } = core.msrs;
-  const { words, slots } = list;
-  for (let n = 0; n < slots.length; n++) {
-    w[at + words[n]!] = lo[slots[n]!]!;
-    w[at + words[n]! + 1] = hi[slots[n]!]!;
-  }
-}
-
-/** The selector; attributes only change with it. */
-function saveSegment(w: Int32Array, at: number, selector: number, attributes: number): void {
-  if ((w[at]! & 0xffff) !== selector) w[at] = selector | (attributes << 16);
-}
 
 /** The exit code of VMRUN … CLGI, 0 for all others. */
 function codeOfOp(op: number): number {

@@ -1,0 +1,356 @@
+import { CR0_PE, EFER_SLOT } from '../control.js';
+import { type Core, RAX, RSP } from '../core/core.js';
+import { F, STATUS_FLAGS, setStatusFlags } from '../core/flags.js';
+import { ACTIVITY } from '../core/status.js';
+import { DEBUG_SWAP, type StateList, SWITCHED_LISTS, SWITCHES, VMLOAD_LIST, vmsaWord } from './state-rows.js';
+import {
+  ATTRIB_CODE64,
+  ATTRIB_DATA,
+  ATTRIB_DPL_SHIFT,
+  HOST_VMSA,
+  INTERRUPT_SHADOW,
+  LBR_VIRTUALIZATION,
+  NP_ENABLE,
+  SEV_DEBUG_SWAP,
+  VINTR_MASKING,
+  VINTR_TPR,
+  wordOf,
+} from './vmcb-rows.js';
+
+const RIP = 16;
+const VINTR = wordOf('VINTR');
+const INTERRUPT_STATE = wordOf('INTERRUPT_STATE');
+const NP_CONTROL = wordOf('NP_CONTROL');
+const VIRT_EXT = wordOf('VIRT_EXT');
+const ES = wordOf('ES_SELECTOR');
+const CS = wordOf('CS_SELECTOR');
+const SS = wordOf('SS_SELECTOR');
+const DS = wordOf('DS_SELECTOR');
+const FS = wordOf('FS_SELECTOR');
+const GS = wordOf('GS_SELECTOR');
+const TR = wordOf('TR_SELECTOR');
+const LDTR = wordOf('LDTR_SELECTOR');
+const GDTR = wordOf('GDTR_SELECTOR');
+const IDTR = wordOf('IDTR_SELECTOR');
+/** CPL is the upper byte of its word. */
+const CPL = wordOf('CPL');
+const EFER = wordOf('EFER');
+const CR0 = wordOf('CR0');
+const CR2 = wordOf('CR2');
+const CR3 = wordOf('CR3');
+const CR4 = wordOf('CR4');
+const DR6 = wordOf('DR6');
+const DR7 = wordOf('DR7');
+const RFLAGS = wordOf('RFLAGS');
+const RIP_FIELD = wordOf('RIP');
+const RSP_FIELD = wordOf('RSP');
+const RAX_FIELD = wordOf('RAX');
+const SSP = wordOf('SSP');
+const VMSA_DR0 = vmsaWord('DR0');
+const SEV_FEATURES = vmsaWord('SEV_FEATURES');
+/** DR7 after #VMEXIT: no breakpoint is on. */
+const DR7_DISABLED = 0x400;
+const SWITCH_NESTED = 1 << SWITCHES.indexOf('nested-paging');
+const SWITCH_LBR = 1 << SWITCHES.indexOf('lbr');
+const SWITCH_CET = 1 << SWITCHES.indexOf('cet');
+const SWITCH_SPEC_CTRL = 1 << SWITCHES.indexOf('spec-ctrl');
+
+/**
+ * What world switches move between a core and memory: the host's state to the save area and back, the guest's from the VMCB
+ * and back (APM volume 2, 15.5.1, 15.5.2, 15.6). Pages are told by the number of their first word.
+ */
+export class SvmState {
+  private readonly core: Core;
+  private readonly hasSpecCtrl: boolean;
+  private readonly hasLbr: boolean;
+  private readonly hasCet: boolean;
+  private readonly hasDebugSwap: boolean;
+  /** What the processor keeps of the host besides the save area. */
+  private hostTpr = 0;
+  private hostNmiBlocked = false;
+  private hsave = -1;
+  private vmsa = -1;
+  private debugSwap = false;
+  /** MSRs that are switched for the guest that runs. */
+  private switched: StateList = SWITCHED_LISTS[0]!;
+  /** Attributes and limits of FS, GS, LDTR, TR, and LDTR's base: nothing here uses them, VMSAVE gives them back. */
+  private readonly hidden = new Int32Array(9);
+
+  constructor(core: Core) {
+    const { silicon } = core;
+    this.core = core;
+    this.hasLbr = silicon.has('LBRV');
+    this.hasSpecCtrl = silicon.field(0x8000_000a, 0, 'edx', 20, 20) === 1;
+    this.hasCet = silicon.has('SHSTK');
+    this.hasDebugSwap = silicon.field(0x8000_001f, 0, 'eax', 14, 14) === 1;
+  }
+
+  /** VMLOAD from the page that begins at word `at`. */
+  vmload(w: Int32Array, at: number): void {
+    const { core, hidden } = this;
+    const { segments, tss } = core;
+    loadMsrs(core, w, at, VMLOAD_LIST);
+    segments.fs = w[at + FS]! & 0xffff;
+    segments.gs = w[at + GS]! & 0xffff;
+    segments.ldtr = w[at + LDTR]! & 0xffff;
+    segments.tr = w[at + TR]! & 0xffff;
+    tss.limit = w[at + TR + 1]!;
+    tss.baseLo = w[at + TR + 2]!;
+    tss.baseHi = w[at + TR + 3]!;
+    hidden[0] = w[at + FS]!;
+    hidden[1] = w[at + FS + 1]!;
+    hidden[2] = w[at + GS]!;
+    hidden[3] = w[at + GS + 1]!;
+    hidden[4] = w[at + LDTR]!;
+    hidden[5] = w[at + LDTR + 1]!;
+    hidden[6] = w[at + LDTR + 2]!;
+    hidden[7] = w[at + LDTR + 3]!;
+    hidden[8] = w[at + TR]!;
+  }
+
+  /** VMSAVE to it. */
+  vmsave(w: Int32Array, at: number): void {
+    const { core, hidden } = this;
+    const { segments, tss } = core;
+    saveMsrs(core, w, at, VMLOAD_LIST);
+    w[at + FS] = (hidden[0]! & ~0xffff) | segments.fs;
+    w[at + FS + 1] = hidden[1]!;
+    w[at + GS] = (hidden[2]! & ~0xffff) | segments.gs;
+    w[at + GS + 1] = hidden[3]!;
+    w[at + LDTR] = (hidden[4]! & ~0xffff) | segments.ldtr;
+    w[at + LDTR + 1] = hidden[5]!;
+    w[at + LDTR + 2] = hidden[6]!;
+    w[at + LDTR + 3] = hidden[7]!;
+    w[at + TR] = (hidden[8]! & ~0xffff) | segments.tr;
+    w[at + TR + 1] = tss.limit;
+    w[at + TR + 2] = tss.baseLo;
+    w[at + TR + 3] = tss.baseHi;
+  }
+
+  /** To the save area at word `at`. @param length bytes of VMRUN: the host goes on behind it */
+  saveHost(w: Int32Array, at: number, length: number): void {
+    const { core } = this;
+    const { segments, gdtr, idtr, control, msrs } = core;
+    w[at + ES] = segments.es;
+    w[at + CS] = segments.cs;
+    w[at + SS] = segments.ss;
+    w[at + DS] = segments.ds;
+    w[at + GDTR + 1] = gdtr.limit;
+    w[at + GDTR + 2] = gdtr.baseLo;
+    w[at + GDTR + 3] = gdtr.baseHi;
+    w[at + IDTR + 1] = idtr.limit;
+    w[at + IDTR + 2] = idtr.baseLo;
+    w[at + IDTR + 3] = idtr.baseHi;
+    w[at + EFER] = msrs.lo[EFER_SLOT]!;
+    w[at + CR0] = control.lo[0]!;
+    w[at + CR3] = control.lo[3]!;
+    w[at + CR3 + 1] = control.hi[3]!;
+    w[at + CR4] = control.lo[4]!;
+    w[at + CR4 + 1] = control.hi[4]!;
+    w[at + RFLAGS] = core.rflags;
+    const rip = (core.lo[RIP]! + length) | 0;
+    w[at + RIP_FIELD] = rip;
+    w[at + RIP_FIELD + 1] = (core.hi[RIP]! + (rip >>> 0 < length ? 1 : 0)) | 0;
+    w[at + RSP_FIELD] = core.lo[RSP]!;
+    w[at + RSP_FIELD + 1] = core.hi[RSP]!;
+    w[at + RAX_FIELD] = core.lo[RAX]!;
+    w[at + RAX_FIELD + 1] = core.hi[RAX]!;
+    this.hsave = at;
+    this.hostTpr = control.lo[8]!;
+    this.hostNmiBlocked = core.nmiBlocked;
+  }
+
+  /** Bits of {@link SWITCHES} that hold for a VMCB. */
+  private switches(w: Int32Array, at: number): number {
+    return (
+      ((w[at + NP_CONTROL]! & NP_ENABLE) !== 0 ? SWITCH_NESTED : 0) |
+      (this.hasLbr && (w[at + VIRT_EXT]! & LBR_VIRTUALIZATION) !== 0 ? SWITCH_LBR : 0) |
+      (this.hasCet ? SWITCH_CET : 0) |
+      (this.hasSpecCtrl ? SWITCH_SPEC_CTRL : 0)
+    );
+  }
+
+  /** From the VMCB at word `at`. @param vmsa where an SEV-ES guest has its save area; -1: it is none */
+  loadGuest(w: Int32Array, at: number, vmsa: number): void {
+    const { core } = this;
+    const { segments, gdtr, idtr, control } = core;
+    this.switched = SWITCHED_LISTS[this.switches(w, at)]!;
+    saveMsrs(core, w, this.hsave, this.switched);
+    loadMsrs(core, w, at, this.switched);
+    if (this.hasCet) {
+      w[this.hsave + SSP] = core.ssp[0]!;
+      w[this.hsave + SSP + 1] = core.ssp[1]!;
+      core.ssp[0] = w[at + SSP]!;
+      core.ssp[1] = w[at + SSP + 1]!;
+    }
+    this.vmsa = vmsa;
+    this.debugSwap = this.hasDebugSwap && vmsa >= 0 && (w[vmsa + SEV_FEATURES]! & SEV_DEBUG_SWAP) !== 0;
+    if (this.debugSwap) this.loadDebug(w, vmsa);
+
+    segments.es = w[at + ES]! & 0xffff;
+    segments.cs = w[at + CS]! & 0xffff;
+    segments.ss = w[at + SS]! & 0xffff;
+    segments.ds = w[at + DS]! & 0xffff;
+    gdtr.limit = w[at + GDTR + 1]!;
+    gdtr.baseLo = w[at + GDTR + 2]!;
+    gdtr.baseHi = w[at + GDTR + 3]!;
+    idtr.limit = w[at + IDTR + 1]!;
+    idtr.baseLo = w[at + IDTR + 2]!;
+    idtr.baseHi = w[at + IDTR + 3]!;
+    control.switchTo(w[at + CR0]!, w[at + CR3]!, w[at + CR3 + 1]!, w[at + CR4]!, w[at + CR4 + 1]!, w[at + EFER]!);
+    control.lo[2] = w[at + CR2]!;
+    control.hi[2] = w[at + CR2 + 1]!;
+    core.drLo[6] = w[at + DR6]!;
+    core.drLo[7] = w[at + DR7]!;
+    setRflags(core.f, w[at + RFLAGS]!);
+    core.lo[RIP] = w[at + RIP_FIELD]!;
+    core.hi[RIP] = w[at + RIP_FIELD + 1]!;
+    core.lo[RSP] = w[at + RSP_FIELD]!;
+    core.hi[RSP] = w[at + RSP_FIELD + 1]!;
+    core.lo[RAX] = w[at + RAX_FIELD]!;
+    core.hi[RAX] = w[at + RAX_FIELD + 1]!;
+    core.cpl = w[at + CPL]! >>> 24;
+    core.shadow = (w[at + INTERRUPT_STATE]! & INTERRUPT_SHADOW) !== 0;
+    core.nmiBlocked = false;
+    core.activity = ACTIVITY.ACTIVE;
+  }
+
+  /** To the VMCB at word `at`. */
+  saveGuest(w: Int32Array, at: number): void {
+    const { core } = this;
+    const { segments, gdtr, idtr, control, msrs, cpl } = core;
+    const dpl = cpl << ATTRIB_DPL_SHIFT;
+    saveSegment(w, at + ES, segments.es, ATTRIB_DATA | dpl);
+    saveSegment(w, at + CS, segments.cs, ATTRIB_CODE64 | dpl);
+    saveSegment(w, at + SS, segments.ss, ATTRIB_DATA | dpl);
+    saveSegment(w, at + DS, segments.ds, ATTRIB_DATA | dpl);
+    w[at + GDTR + 1] = gdtr.limit;
+    w[at + GDTR + 2] = gdtr.baseLo;
+    w[at + GDTR + 3] = gdtr.baseHi;
+    w[at + IDTR + 1] = idtr.limit;
+    w[at + IDTR + 2] = idtr.baseLo;
+    w[at + IDTR + 3] = idtr.baseHi;
+    w[at + EFER] = msrs.lo[EFER_SLOT]!;
+    w[at + CR0] = control.lo[0]!;
+    w[at + CR2] = control.lo[2]!;
+    w[at + CR2 + 1] = control.hi[2]!;
+    w[at + CR3] = control.lo[3]!;
+    w[at + CR3 + 1] = control.hi[3]!;
+    w[at + CR4] = control.lo[4]!;
+    w[at + CR4 + 1] = control.hi[4]!;
+    w[at + DR6] = core.drLo[6]!;
+    w[at + DR7] = core.drLo[7]!;
+    w[at + RFLAGS] = core.rflags;
+    w[at + RIP_FIELD] = core.lo[RIP]!;
+    w[at + RIP_FIELD + 1] = core.hi[RIP]!;
+    w[at + RSP_FIELD] = core.lo[RSP]!;
+    w[at + RSP_FIELD + 1] = core.hi[RSP]!;
+    w[at + RAX_FIELD] = core.lo[RAX]!;
+    w[at + RAX_FIELD + 1] = core.hi[RAX]!;
+    w[at + CPL] = (w[at + CPL]! & 0xff_ffff) | (cpl << 24);
+    w[at + INTERRUPT_STATE] = core.shadow ? INTERRUPT_SHADOW : 0;
+    if ((w[at + VINTR]! & VINTR_MASKING) !== 0) w[at + VINTR] = (w[at + VINTR]! & ~VINTR_TPR) | (control.lo[8]! & 0xf);
+    saveMsrs(core, w, at, this.switched);
+    if (this.hasCet) {
+      w[at + SSP] = core.ssp[0]!;
+      w[at + SSP + 1] = core.ssp[1]!;
+    }
+    if (this.debugSwap) this.saveDebug(w, this.vmsa);
+  }
+
+  /** From the save area that {@link saveHost} has filled. */
+  loadHost(w: Int32Array): void {
+    const { core } = this;
+    const { segments, gdtr, idtr, control } = core;
+    const at = this.hsave;
+    loadMsrs(core, w, at, this.switched);
+    if (this.hasCet) {
+      core.ssp[0] = w[at + SSP]!;
+      core.ssp[1] = w[at + SSP + 1]!;
+    }
+    // Swap type B: loaded from the host save area, although VMRUN did not save them there (B.3).
+    if (this.debugSwap) this.loadDebug(w, at + (HOST_VMSA >> 2));
+
+    segments.es = w[at + ES]! & 0xffff;
+    segments.cs = w[at + CS]! & 0xffff;
+    segments.ss = w[at + SS]! & 0xffff;
+    segments.ds = w[at + DS]! & 0xffff;
+    gdtr.limit = w[at + GDTR + 1]!;
+    gdtr.baseLo = w[at + GDTR + 2]!;
+    gdtr.baseHi = w[at + GDTR + 3]!;
+    idtr.limit = w[at + IDTR + 1]!;
+    idtr.baseLo = w[at + IDTR + 2]!;
+    idtr.baseHi = w[at + IDTR + 3]!;
+    control.switchTo(
+      w[at + CR0]! | CR0_PE,
+      w[at + CR3]!,
+      w[at + CR3 + 1]!,
+      w[at + CR4]!,
+      w[at + CR4 + 1]!,
+      w[at + EFER]!,
+    );
+    control.lo[8] = this.hostTpr;
+    // CR2 and DR6 stay the guest's.
+    core.drLo[7] = DR7_DISABLED;
+    setRflags(core.f, w[at + RFLAGS]!);
+    core.lo[RIP] = w[at + RIP_FIELD]!;
+    core.hi[RIP] = w[at + RIP_FIELD + 1]!;
+    core.lo[RSP] = w[at + RSP_FIELD]!;
+    core.hi[RSP] = w[at + RSP_FIELD + 1]!;
+    core.lo[RAX] = w[at + RAX_FIELD]!;
+    core.hi[RAX] = w[at + RAX_FIELD + 1]!;
+    core.cpl = 0;
+    core.shadow = false;
+    core.nmiBlocked = this.hostNmiBlocked;
+    core.activity = ACTIVITY.ACTIVE;
+  }
+
+  // DebugSwap: DR0–DR3 and their address masks belong to the SEV-ES guest that asks for them.
+
+  private loadDebug(w: Int32Array, from: number): void {
+    const { core } = this;
+    for (let n = 0; n < 4; n++) {
+      core.drLo[n] = w[from + VMSA_DR0 + 2 * n]!;
+      core.drHi[n] = w[from + VMSA_DR0 + 2 * n + 1]!;
+    }
+    loadMsrs(core, w, from, DEBUG_SWAP);
+  }
+
+  private saveDebug(w: Int32Array, to: number): void {
+    const { core } = this;
+    for (let n = 0; n < 4; n++) {
+      w[to + VMSA_DR0 + 2 * n] = core.drLo[n]!;
+      w[to + VMSA_DR0 + 2 * n + 1] = core.drHi[n]!;
+    }
+    saveMsrs(core, w, to, DEBUG_SWAP);
+  }
+}
+
+/** RFLAGS; what depends on AC is worked out when CPL is set. */
+function setRflags(f: Int32Array, value: number): void {
+  setStatusFlags(f, value);
+  f[F.REST] = (value & ~STATUS_FLAGS) | 2;
+}
+
+function loadMsrs(core: Core, w: Int32Array, at: number, list: StateList): void {
+  const { lo, hi } = core.msrs;
+  const { words, slots } = list;
+  for (let n = 0; n < slots.length; n++) {
+    lo[slots[n]!] = w[at + words[n]!]!;
+    hi[slots[n]!] = w[at + words[n]! + 1]!;
+  }
+}
+
+function saveMsrs(core: Core, w: Int32Array, at: number, list: StateList): void {
+  const { lo, hi } = core.msrs;
+  const { words, slots } = list;
+  for (let n = 0; n < slots.length; n++) {
+    w[at + words[n]!] = lo[slots[n]!]!;
+    w[at + words[n]! + 1] = hi[slots[n]!]!;
+  }
+}
+
+/** The selector; attributes only change with it. */
+function saveSegment(w: Int32Array, at: number, selector: number, attributes: number): void {
+  if ((w[at]! & 0xffff) !== selector) w[at] = selector | (attributes << 16);
+}
