@@ -22,7 +22,6 @@ import {
   type VmcbField,
 } from '../emu/svm/vmcb-rows.js';
 import { GuestXsave } from '../kvm/guest-xsave.js';
-import { charge } from '../linux/charge.js';
 import type { HostCpu } from '../linux/host-cpu.js';
 import { SvmHostCpu } from './host-cpu.js';
 import { INTERCEPT_ROWS, type InterceptCondition } from './intercept-rows.js';
@@ -284,7 +283,6 @@ export class SvmGuest {
     const { core } = cpu;
     const { silicon } = host;
     this.prepareSwitchToGuest();
-    charge(core, RUN_CYCLES);
     silicon.clgi();
     xsave.load(core, vmcb.lo(VMCB.CR4));
     if (this.debugctlSwitched && !this.lbr) {
@@ -295,10 +293,14 @@ export class SvmGuest {
     silicon.vmload(vmcb.address);
     this.loadRegisters();
     core.f[F.REST]! |= IF;
-    const entered = silicon.vmrun(vmcb.address) === JUMP;
-    const stop = entered ? core.run(limit) : STOP.EXIT;
-    if (stop !== STOP.EXIT) silicon.leave(INTR, 0, 0, 0, 0, 0);
-    this.left();
+    let stop: Stop = STOP.EXIT;
+    try {
+      if (silicon.vmrun(vmcb.address) === JUMP) stop = core.run(limit);
+    } finally {
+      // What this machine does not have ends the run as a kick does.
+      if (core.world !== null) silicon.leave(INTR, 0, 0, 0, 0, 0);
+      this.left();
+    }
     return stop;
   }
 
@@ -368,6 +370,3 @@ function copyRegisters(from: Int32Array, to: Int32Array): void {
 
 const DEBUGCTL_INDEX = msrNamed('IA32_DEBUGCTL').index;
 const SPEC_CTRL_INDEX = msrNamed('IA32_SPEC_CTRL').index;
-
-/** C code of `svm_vcpu_run()` and `vcpu_enter_guest()` around it. An estimate. */
-const RUN_CYCLES = 120;

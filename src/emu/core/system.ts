@@ -279,7 +279,11 @@ function rdtsc(core: Core, insn: number, aux: boolean): number {
 }
 
 function halt(core: Core, insn: number): number {
-  if (leaves(core, INTERCEPT.HLT)) return leaveFor(core, INTERCEPT.HLT, insn);
+  if (leaves(core, INTERCEPT.HLT)) {
+    // Its cost is that of waking up, and it does not sleep.
+    core.clock.now[0]! -= core.costs.op[OP.HLT]!;
+    return leaveFor(core, INTERCEPT.HLT, insn);
+  }
   core.activity = ACTIVITY.HALTED;
   return NEXT;
 }
