@@ -7,20 +7,25 @@ import { fredOverwrite } from './fred-overwrite.js';
 import { fredTaskSwitch } from './fred-task-switch.js';
 import { restoredState } from './restored-state.js';
 import type { Scenario, ScenarioRun, Variant } from './scenario.js';
-import { Stage, type StageOptions } from './stage.js';
+import { Stage } from './stage.js';
 import { staleUserReturn } from './stale-user-return.js';
 import { syscallMsrs } from './syscall-msrs.js';
+import type { RestoreOptions } from './td-guest.js';
 import { tsxTd } from './tsx-td.js';
 import { umwaitMany } from './umwait-many.js';
 import { unknownFeature } from './unknown-feature.js';
 import { waitpkgTd } from './waitpkg-td.js';
 import { waitpkgTdWrite } from './waitpkg-td-write.js';
+import { waitpkgVmx } from './waitpkg-vmx.js';
 
 export type { Changed, Moment, Outcome, Sample, Scenario, ScenarioRun, Span, Variant } from './scenario.js';
-export type { Stage, StageOptions } from './stage.js';
+export { changeText } from './scenario.js';
+export type { Stage } from './stage.js';
+export type { RestoreOptions } from './td-guest.js';
 
 /** All scenarios, in the order in which they are told. */
 export const SCENARIOS: readonly Scenario[] = [
+  waitpkgVmx,
   waitpkgTd,
   waitpkgTdWrite,
   tsxTd,
@@ -38,12 +43,12 @@ export const SCENARIOS: readonly Scenario[] = [
 ];
 
 /** Gets a variant of a scenario ready: `.run()` plays it. */
-export function playScenario(scenario: Scenario, variant: Variant, options?: StageOptions): Stage {
+export function playScenario(scenario: Scenario, variant: Variant, options?: RestoreOptions): Stage {
   return new Stage(scenario, variant, options);
 }
 
 /** Plays one variant of a scenario. */
-export function runScenario(scenario: Scenario, variant: Variant, options?: StageOptions): ScenarioRun {
+export function runScenario(scenario: Scenario, variant: Variant, options?: RestoreOptions): ScenarioRun {
   return playScenario(scenario, variant, options).run();
 }
 

@@ -4,6 +4,7 @@ import { featureNamed } from '../cpuid/features.js';
 import type { Assembler } from '../emu/isa/asm.js';
 import {
   KVM_GET_SREGS,
+  KVM_RUN,
   KVM_SET_REGS,
   KVM_SET_SREGS,
   KVM_SET_USER_MEMORY_REGION,
@@ -59,29 +60,70 @@ export function vmGuest(
   { cpu = stage.cpu, cr4 = 0n, entries }: VmOptions = {},
 ): Guest {
   const vmm = stage.vmmOn(cpu);
+  warmUp(stage, cpu);
+  const supported = vmm.supported().entries;
+  const table = entries?.(supported) ?? withFeatures(supported, features.map(featureNamed));
+  const { fd, steps } = makeVm(vmm, table, guestImage(program), cr4);
+  for (const { ioctl, errno } of steps) stage.tell('kvm', `${ioctl}: ${errno}`, cpu);
+  const failed = steps.find(({ errno }) => errno !== 'OK');
+  if (failed) stage.refuse(failed.ioctl, failed.errno);
+  const file = vmm.process.file(fd);
+  if (!(file instanceof Vcpu)) throw new Error('not a vCPU');
+  return new Guest(stage, fd, file, cpu);
+}
+
+/** CPUs on which a guest has run before. */
+const warm = new WeakSet<HostCpu>();
+
+/**
+ * A guest that does nothing runs before the story begins. So what every use of KVM does to a host is part of the host:
+ * CR4.VMXE or EFER.SVME, and the limit of IDTR, which VM exits set to FFFFH (SDM volume 3, 28.5.2) and Linux leaves there.
+ */
+function warmUp(stage: Stage, cpu: HostCpu): void {
+  if (warm.has(cpu)) return;
+  warm.add(cpu);
+  const vmm = stage.vmmOn(cpu);
+  stage.host(
+    'a guest that does nothing runs',
+    () => {
+      const { fd, errno } = makeVm(vmm, vmm.supported().entries, guestImage(halts), 0n);
+      if (errno === 'OK') vmm.process.ioctl(fd, KVM_RUN, 0);
+    },
+    cpu,
+  );
+}
+
+function halts(a: Assembler): void {
+  a.hlt();
+}
+
+/** One ioctl of a VMM, and its answer. */
+interface Step {
+  readonly ioctl: string;
+  readonly errno: string;
+}
+
+/** Everything up to KVM_RUN. Stops at the first ioctl that fails. */
+function makeVm(
+  vmm: Vmm,
+  table: readonly CpuidEntry2[],
+  image: GuestImage,
+  cr4: bigint,
+): { readonly fd: number; readonly errno: string; readonly steps: readonly Step[] } {
+  const { process } = vmm;
   const vm = vmm.prepareVm(VM_TYPES.default);
   const fd = vmm.createVcpu(vm);
-  const supported = vmm.supported(vm).entries;
-  const table = entries?.(supported) ?? withFeatures(supported, features.map(featureNamed));
-  step(stage, cpu, 'KVM_SET_CPUID2', vmm.setCpuid2(fd, table));
-  const image = guestImage(program);
-  const { process } = vmm;
-  const call = (name: string, where: number, request: number, argument: number) =>
-    step(stage, cpu, name, errnoName(process.ioctl(where, request, argument)));
+  const steps: Step[] = [{ ioctl: 'KVM_SET_CPUID2', errno: vmm.setCpuid2(fd, table) }];
+  const call = (ioctl: string, where: number, request: number, argument: number) => {
+    if (steps.at(-1)!.errno === 'OK') steps.push({ ioctl, errno: errnoName(process.ioctl(where, request, argument)) });
+  };
   call('KVM_SET_USER_MEMORY_REGION', vm, KVM_SET_USER_MEMORY_REGION, memoryRegion(vmm, image));
   const sregs = process.memory.mmap(SREGS_SIZE);
   call('KVM_GET_SREGS', fd, KVM_GET_SREGS, sregs);
   putSregs(vmm, sregs, image, cr4);
   call('KVM_SET_SREGS', fd, KVM_SET_SREGS, sregs);
   call('KVM_SET_REGS', fd, KVM_SET_REGS, regs(vmm, image));
-  const file = process.file(fd);
-  if (!(file instanceof Vcpu)) throw new Error('not a vCPU');
-  return new Guest(stage, fd, file, cpu);
-}
-
-function step(stage: Stage, cpu: HostCpu, ioctl: string, errno: string): void {
-  stage.tell('kvm', `${ioctl}: ${errno}`, cpu);
-  if (errno !== 'OK') stage.refuse(ioctl, errno);
+  return { fd, errno: steps.at(-1)!.errno, steps };
 }
 
 /** The guest's memory in the process, and the structure that says so. */
