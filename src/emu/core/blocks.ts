@@ -43,8 +43,9 @@ export class BlockCache {
   readonly endHi = new Int32Array(BLOCKS);
   /** Sum of its costs, without what is only known at run time. */
   readonly cycles = new Int32Array(BLOCKS);
-  private readonly offset = new Int32Array(BLOCKS);
-  private readonly length = new Int32Array(BLOCKS);
+  /** Where its bytes lie in memory, and how many they are. A block that is not kept has none of a meaning. */
+  readonly offset = new Int32Array(BLOCKS);
+  readonly length = new Int32Array(BLOCKS);
   private readonly generation = new Int32Array(BLOCKS);
   private readonly space = new Int32Array(BLOCKS);
   private readonly version = new Int32Array(BLOCKS);

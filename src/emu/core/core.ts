@@ -11,6 +11,8 @@ import { Mmu } from '../paging.js';
 import { ACCESS } from '../paging-rows.js';
 import type { RawCpuid } from '../raw-cpuid.js';
 import { BlockCache, CONSTANTS } from './blocks.js';
+import { compiledEngine } from './compiled.js';
+import { type Engine, type EngineName, INTERPRETER } from './engine.js';
 import { AC, F, STATUS_FLAGS, setStatusFlags, statusFlags } from './flags.js';
 import { closedSets, Gates } from './gates.js';
 import { type Exit, emptyExit, type GuestWorld } from './guest-world.js';
@@ -91,6 +93,8 @@ export interface CoreOptions {
   /** Shared by the cores that share the memory. */
   readonly monitors?: Monitors;
   readonly ratio?: TscRatio;
+  /** How blocks are executed. Default: `interpreted`. Nothing but speed depends on it. */
+  readonly engine?: EngineName;
 }
 
 /** One logical processor: 64-bit mode only, in order, one instruction after the other. */
@@ -194,6 +198,8 @@ export class Core {
   /** Instructions done. */
   readonly retired = new Float64Array(1);
   readonly trace = new RollingTrace();
+  /** What executes whole blocks. */
+  engine: Engine = INTERPRETER;
   /** Who wants every instruction; slower. */
   sink: TraceSink | null = null;
 
@@ -220,6 +226,7 @@ export class Core {
     this.blocks = new BlockCache(this);
     this.monitors = options.monitors ?? new Monitors();
     this.monitors.join(this);
+    if (options.engine === 'compiled') this.engine = compiledEngine(this);
     this.seed = Math.imul(this.id + 1, 0x9e37_79b1) | 1;
     this.f[F.REST] = 2;
   }

@@ -1,7 +1,7 @@
 import { EmulatorLimit, INSN_WORDS } from '../isa/insn.js';
 import { QUICK_HALF } from '../tlb.js';
 import type { Core } from './core.js';
-import { carry, condition, F, isEven, KIND, setStatusFlags, WIDTH, zero } from './flags.js';
+import { carry, condition, F, KIND, shifted, shifted32, WIDTH, zero } from './flags.js';
 import { integer } from './integer.js';
 import { generalProtection, load, loadStack, store, storeStack, undefinedOpcode } from './linear.js';
 import { MICRO_WORDS, X } from './lower.js';
@@ -97,13 +97,6 @@ const inc32 = KIND.INC | WIDTH.DWORD;
 const dec32 = KIND.DEC | WIDTH.DWORD;
 const rsp = 4;
 const rip = 16;
-
-/** CF, PF, AF, ZF, SF, OF after a shift. */
-const CF = 1;
-const PF = 4;
-const ZF = 0x40;
-const SF = 0x80;
-const OF = 0x800;
 
 /**
  * Executes micro-operations `from` to `to` (numbers; exclusive) of a block.
@@ -503,14 +496,14 @@ export function execute(core: Core, from: number, to: number, which: number): nu
       case PUSH64: {
         const l = (lo[rsp]! - 8) | 0;
         const h = (hi[rsp]! - (lo[rsp]! >>> 0 < 8 ? 1 : 0)) | 0;
-        if (storeStack(core, l, h, 8, lo[a]!, hi[a]!) !== NEXT) return faults(core, m);
+        if (pushAt(core, l, h, lo[a]!, hi[a]!) !== NEXT) return faults(core, m);
         lo[rsp] = l;
         hi[rsp] = h;
         if (blocks.hit) return splits(core, m, end);
         break;
       }
       case POP64: {
-        if (loadStack(core, lo[rsp]!, hi[rsp]!, 8) !== NEXT) return faults(core, m);
+        if (popAt(core, lo[rsp]!, hi[rsp]!) !== NEXT) return faults(core, m);
         const l = (lo[rsp]! + 8) | 0;
         hi[rsp] = (hi[rsp]! + (l >>> 0 < 8 ? 1 : 0)) | 0;
         lo[rsp] = l;
@@ -538,7 +531,7 @@ export function execute(core: Core, from: number, to: number, which: number): nu
       case CALL: {
         const l = (lo[rsp]! - 8) | 0;
         const h = (hi[rsp]! - (lo[rsp]! >>> 0 < 8 ? 1 : 0)) | 0;
-        if (storeStack(core, l, h, 8, lo[a]!, hi[a]!) !== NEXT) return faults(core, m);
+        if (pushAt(core, l, h, lo[a]!, hi[a]!) !== NEXT) return faults(core, m);
         lo[rsp] = l;
         hi[rsp] = h;
         lo[rip] = lo[b]!;
@@ -546,7 +539,7 @@ export function execute(core: Core, from: number, to: number, which: number): nu
         return JUMP;
       }
       case RET: {
-        if (loadStack(core, lo[rsp]!, hi[rsp]!, 8) !== NEXT) return faults(core, m);
+        if (popAt(core, lo[rsp]!, hi[rsp]!) !== NEXT) return faults(core, m);
         if (!core.isCanonical(v[1]!)) {
           core.at = x[m + 5]!;
           return generalProtection(core);
@@ -579,6 +572,30 @@ function quickPlace(quick: Int32Array, lo: number, hi: number, access: number, h
     : -1;
 }
 
+/** Stores 8 bytes on the stack. @returns NEXT or FAULT */
+function pushAt(core: Core, l: number, h: number, valueLo: number, valueHi: number): number {
+  const { tlb } = core.mmu;
+  const place = quickPlace(tlb.quick, l, h, core.writeAccess, QUICK, tlb.current);
+  if (place < 0 || (l & 0xfff) > 0xff8 || (l & 3) !== 0 || core.watched)
+    return storeStack(core, l, h, 8, valueLo, valueHi);
+  const { words: w } = core.memory;
+  w[place >> 2] = valueLo;
+  w[(place >> 2) + 1] = valueHi;
+  core.blocks.wrote(place);
+  return NEXT;
+}
+
+/** Loads 8 bytes from the stack, into `core.v`. @returns NEXT or FAULT */
+function popAt(core: Core, l: number, h: number): number {
+  const { tlb } = core.mmu;
+  const place = quickPlace(tlb.quick, l, h, core.readAccess, 0, tlb.current);
+  if (place < 0 || (l & 0xfff) > 0xff8 || (l & 3) !== 0) return loadStack(core, l, h, 8);
+  const { words: w } = core.memory;
+  core.v[0] = w[place >> 2]!;
+  core.v[1] = w[(place >> 2) + 1]!;
+  return NEXT;
+}
+
 /** Low half of a micro-operation's memory address; the high half goes to `core.addressHi`. */
 function address(core: Core, m: number): number {
   const { lo, hi } = core;
@@ -609,24 +626,6 @@ function splits(core: Core, m: number, end: number): number {
   if (m + words >= end) return NEXT;
   core.at = core.blocks.micros[m + 5]!;
   return SPLIT;
-}
-
-function shifted(f: Int32Array, l: number, h: number, last: number, overflow: number): void {
-  setStatusFlags(
-    f,
-    (last !== 0 ? CF : 0) |
-      (isEven(l) ? PF : 0) |
-      ((l | h) === 0 ? ZF : 0) |
-      (h < 0 ? SF : 0) |
-      (overflow !== 0 ? OF : 0),
-  );
-}
-
-function shifted32(f: Int32Array, l: number, last: number, overflow: number): void {
-  setStatusFlags(
-    f,
-    (last !== 0 ? CF : 0) | (isEven(l) ? PF : 0) | (l === 0 ? ZF : 0) | (l < 0 ? SF : 0) | (overflow !== 0 ? OF : 0),
-  );
 }
 
 function limit(core: Core, number: number): EmulatorLimit {

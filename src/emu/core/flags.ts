@@ -135,6 +135,24 @@ export function setStatusFlags(f: Int32Array, bits: number): void {
   f[bitsAt] = bits & STATUS_FLAGS;
 }
 
+/** The flags after a shift: result, the last bit that went out, OF. AF is 0. */
+export function shifted(f: Int32Array, l: number, h: number, last: number, overflow: number): void {
+  f[kindAt] = EAGER;
+  f[bitsAt] =
+    (last !== 0 ? CF : 0) |
+    (isEven(l) ? PF : 0) |
+    ((l | h) === 0 ? ZF : 0) |
+    (h < 0 ? SF : 0) |
+    (overflow !== 0 ? OF : 0);
+}
+
+/** As {@link shifted}, of 32 bits. */
+export function shifted32(f: Int32Array, l: number, last: number, overflow: number): void {
+  f[kindAt] = EAGER;
+  f[bitsAt] =
+    (last !== 0 ? CF : 0) | (isEven(l) ? PF : 0) | (l === 0 ? ZF : 0) | (l < 0 ? SF : 0) | (overflow !== 0 ? OF : 0);
+}
+
 /** Condition code 0–15 (SDM volume 1, appendix B). */
 export function condition(f: Int32Array, code: number): boolean {
   const negated = (code & 1) !== 0;

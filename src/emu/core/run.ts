@@ -2,9 +2,9 @@ import { CR4_UINTR } from '../control.js';
 import { INSN_WORDS } from '../isa/insn.js';
 import type { Core } from './core.js';
 import { raise, takePending, wakes } from './delivery.js';
+import { setRip } from './engine.js';
 import { execute } from './execute.js';
 import { F, IF } from './flags.js';
-import { carried } from './linear.js';
 import { MICRO } from './lower.js';
 import { ABORTED, ACTIVITY, EVENT, FAULT, JUMP, LEFT, NEXT, SPLIT, STOP, type Stop } from './status.js';
 import { deliverUserInterrupt, isUserInterruptDue, takesNotification } from './uintr.js';
@@ -41,72 +41,13 @@ export function run(core: Core, limit: number): Stop {
     trace.block(core.lo[RIP]!, core.hi[RIP]!, now[0]!);
     const horizon = Math.min(next[0]!, limit);
     const stepwise = core.shadow || core.sink !== null || now[0]! + blocks.cycles[block]! >= horizon;
-    const status = stepwise ? stepThrough(core, block, horizon) : runBlocks(core, block, horizon);
+    const status = stepwise ? stepThrough(core, block, horizon) : core.engine.run(core, block, horizon);
     if (status === LEFT && core.stopsAtExit) return STOP.EXIT;
   }
 }
 
 function isExit(core: Core, status: number): boolean {
   return status === LEFT && core.stopsAtExit;
-}
-
-/**
- * Executes a block, and those that follow it as long as nothing needs a closer look. @returns a status; FAULT has been
- * dealt with
- */
-function runBlocks(core: Core, from: number, horizon: number): number {
-  const { blocks, interrupts, trace, lo, hi } = core;
-  const { now } = core.clock;
-  let block = from;
-  for (;;) {
-    const first = blocks.first[block]!;
-    const count = blocks.count[block]!;
-    core.owedCycles = blocks.cycles[block]!;
-    core.settled = false;
-    const status = execute(core, first, first + count, MICRO.X);
-    if (status !== NEXT && status !== JUMP) return interrupted(core, block, status);
-    if (status === NEXT) {
-      lo[RIP] = blocks.endLo[block]!;
-      hi[RIP] = blocks.endHi[block]!;
-    }
-    now[0]! += core.owedCycles;
-    core.owedCycles = 0;
-    core.retired[0]! += count;
-    if (interrupts.attention || core.activity !== ACTIVITY.ACTIVE || core.shadow || now[0]! >= horizon) return status;
-    block = blocks.find();
-    if (block < 0 || now[0]! + blocks.cycles[block]! >= horizon) return status;
-    trace.block(lo[RIP]!, hi[RIP]!, now[0]!);
-  }
-}
-
-/** A block has ended before its end: the instruction in `core.at` has faulted, left the guest, or split the block. */
-function interrupted(core: Core, block: number, status: number): number {
-  const { at } = core;
-  const first = core.blocks.first[block]!;
-  core.retired[0]! += at - first;
-  if (!core.settled) {
-    core.clock.now[0]! += cyclesUpTo(core, first, at);
-    core.owedCycles = 0;
-    if (status !== ABORTED) setRip(core, block, status === SPLIT ? at + 1 : at);
-  }
-  if (status === SPLIT) core.retired[0]! += 1;
-  return status === FAULT ? raise(core) : status;
-}
-
-function cyclesUpTo(core: Core, first: number, at: number): number {
-  const { cyclesOf } = core.blocks;
-  let cycles = 0;
-  for (let number = first; number <= at; number++) cycles += cyclesOf[number]!;
-  return cycles;
-}
-
-/** RIP becomes the address of an instruction of the block. */
-function setRip(core: Core, block: number, number: number): void {
-  const { blocks } = core;
-  let bytes = 0;
-  for (let at = blocks.first[block]!; at < number; at++) bytes += blocks.lengthOf(at);
-  core.lo[RIP] = (blocks.ripLo[block]! + bytes) | 0;
-  core.hi[RIP] = carried(blocks.ripLo[block]!, blocks.ripHi[block]!, bytes);
 }
 
 /** Executes a block one instruction at a time, up to an event, or telling somebody of each. */

@@ -223,13 +223,18 @@ function text(place: Place, size: number): string {
 
 /** Writes a program, and HLT at its end. */
 export function write(a: Assembler, steps: readonly Step[]): void {
+  writeSteps(a, steps);
+  a.hlt();
+}
+
+/** Writes a program, to be gone on with after its last step. */
+export function writeSteps(a: Assembler, steps: readonly Step[]): void {
   const targets = new Set(steps.filter(({ target }) => target > 0).map(({ target }) => target));
   steps.forEach((step, at) => {
     if (targets.has(at)) a.label(`L${at}`);
     writeStep(a, step);
   });
   if (targets.has(steps.length)) a.label(`L${steps.length}`);
-  a.hlt();
 }
 
 function writeStep(a: Assembler, { op, size, to, from, fromSize, target }: Step): void {

@@ -1,0 +1,358 @@
+import { QUICK_HALF } from '../tlb.js';
+import { FLAG_LOCALS, flagsToState, type Pending } from './compile-flags.js';
+import type { Core } from './core.js';
+import { MICRO, MICRO_WORDS, X } from './lower.js';
+import { FAULT, JUMP, SPLIT } from './status.js';
+
+/**
+ * Writes the text of a block's function. Registers are local variables between the points at which somebody else may see
+ * them: `l3`, `h3` are the halves of RBX. What is known when the block is decoded (constants, addresses of code, costs,
+ * which instruction sets the flags that a branch looks at) stands in the text as a number.
+ *
+ * Locals beside those and those of `compile-flags.ts`: `al`, `ah` the linear address of an access, `vl`, `vh` what was
+ * loaded, `p` its place in words of memory, `q` the place of its page in `tlb.quick`, `w` words of memory, `g` its
+ * generations, `ra`, `wa`, `space`, `watched` as the core and its TLB have them.
+ */
+
+/** A micro-operation, as the writers of `compile-ops.ts` get it. */
+export interface Micro {
+  /** Number of the instruction. */
+  readonly number: number;
+  readonly a: number;
+  readonly b: number;
+  readonly c: number;
+  readonly d: number;
+  readonly scale: number;
+  /** Somebody may see the flags that it sets. */
+  readonly live: boolean;
+  /** It is the last of its block. */
+  readonly last: boolean;
+}
+
+type Text = string | (() => string);
+
+const REGISTERS = 16;
+const ZERO = 17;
+const RIP = 16;
+const RSP = 4;
+
+/** A pair of words as expressions. */
+export interface Pair {
+  readonly lo: string;
+  readonly hi: string;
+}
+
+export class BlockWriter {
+  /** The flags that are in locals; `null`: they are in the flag state. */
+  flags: Pending | null = null;
+  /** The block branches to itself, and nothing in it can change what keeps it from going on. */
+  readonly loops: boolean;
+
+  private readonly core: Core;
+  private readonly block: number;
+  private readonly first: number;
+  private readonly count: number;
+  private readonly body: Text[] = [];
+  /** Register: the last instruction that uses it. */
+  private readonly used = new Map<number, number>();
+  private readonly written = new Set<number>();
+  /** Those whose locals are newer than the register file. */
+  private dirty = new Set<number>();
+  private at = 0;
+  private loads = false;
+  private stores = false;
+  /** Flags of before the block may be looked at. */
+  private looksBack = false;
+  /** The clock has been brought forward by an instruction of the system, as far as it wanted. */
+  private owes = false;
+
+  constructor(core: Core, block: number) {
+    const { blocks } = core;
+    this.core = core;
+    this.block = block;
+    this.first = blocks.first[block]!;
+    this.count = blocks.count[block]!;
+    this.loops = this.isLoop();
+  }
+
+  private isLoop(): boolean {
+    const { micros, ripLo, ripHi } = this.core.blocks;
+    for (let number = this.first; number < this.first + this.count; number++) {
+      const x = micros[number * MICRO_WORDS + MICRO.FULL]!;
+      if (x < X.NOP || x === X.CALL || x === X.RET) return false;
+    }
+    const last = (this.first + this.count - 1) * MICRO_WORDS;
+    const x = micros[last + MICRO.FULL]!;
+    if (x !== X.JE && x !== X.JNE && x !== X.JCC && x !== X.JMP) return false;
+    const target = micros[last + MICRO.B]!;
+    return this.core.lo[target] === ripLo[this.block] && this.core.hi[target] === ripHi[this.block];
+  }
+
+  /** Writes all instructions. @returns the text of the function's body; its parameter is `horizon` */
+  write(operation: (writer: BlockWriter, micro: Micro, x: number) => void): string {
+    const { micros } = this.core.blocks;
+    for (let number = this.first; number < this.first + this.count; number++) {
+      this.at = number;
+      const m = number * MICRO_WORDS;
+      const x = micros[m + MICRO.FULL]!;
+      operation(
+        this,
+        {
+          number,
+          a: micros[m + MICRO.A]!,
+          b: micros[m + MICRO.B]!,
+          c: micros[m + MICRO.C]!,
+          d: micros[m + MICRO.D]!,
+          scale: micros[m + MICRO.SCALE]!,
+          live: micros[m] === x,
+          last: number === this.first + this.count - 1,
+        },
+        x,
+      );
+    }
+    this.ends();
+    const body = this.body.map((text) => (typeof text === 'string' ? text : text())).join('\n');
+    return `${this.prologue()}\n${this.loops ? `for(;;){\n${body}\n}` : body}`;
+  }
+
+  private prologue(): string {
+    const lines = ['let al=0,ah=0,vl=0,vh=0,p=0,q=0;', FLAG_LOCALS];
+    for (const register of this.used.keys())
+      lines.push(`let l${register}=lo[${register}],h${register}=hi[${register}];`);
+    if (this.loads || this.stores)
+      lines.push('let w=memory.words,g=memory.generations,space=tlb.current,ra=core.readAccess,wa=core.writeAccess;');
+    if (this.stores) lines.push('let watched=core.watched;');
+    if (this.loops) lines.push(`let slow=false;${this.stores ? `const before=g[${this.page}];` : ''}`);
+    if (this.owes) lines.push(`core.owedCycles=${this.cycles};`);
+    return lines.join('\n');
+  }
+
+  private get cycles(): number {
+    return this.core.blocks.cycles[this.block]!;
+  }
+
+  private get page(): number {
+    return this.core.blocks.offset[this.block]! >>> 12;
+  }
+
+  // Registers.
+
+  /** The low half of a slot: a local, or a number. */
+  lo(slot: number): string {
+    return this.half(slot, 'l', this.core.lo);
+  }
+
+  hi(slot: number): string {
+    return this.half(slot, 'h', this.core.hi);
+  }
+
+  private half(slot: number, name: string, file: Int32Array): string {
+    if (slot < REGISTERS) {
+      this.used.set(slot, this.at);
+      return `${name}${slot}`;
+    }
+    return slot === ZERO ? '0' : literal(file[slot]!);
+  }
+
+  /** A register will have new halves: assign them to these locals. */
+  target(slot: number): Pair {
+    this.used.set(slot, this.at);
+    this.written.add(slot);
+    this.dirty.add(slot);
+    return { lo: `l${slot}`, hi: `h${slot}` };
+  }
+
+  emit(text: Text): void {
+    this.body.push(text);
+  }
+
+  /** Flags as they are now are about to be looked at, or kept. */
+  looks(): void {
+    if (this.flags === null) this.looksBack = true;
+  }
+
+  /** Registers and flags, to where others see them. Does not change what is in locals. */
+  private spill(): Text {
+    this.looks();
+    const flags = flagsToState(this.flags);
+    const registers = this.loops ? this.written : [...this.dirty];
+    return () => [...registers].map((r) => `lo[${r}]=l${r};hi[${r}]=h${r};`).join('') + flags;
+  }
+
+  private emitSpill(): void {
+    this.emit(this.spill());
+  }
+
+  // Instructions that are somebody else's.
+
+  /** Calls a function that executes a decoded instruction with a core whose registers are all in place. */
+  calls(call: string, micro: Micro, isSystem: boolean): void {
+    const { number } = micro;
+    if (isSystem) this.owes = true;
+    this.emitSpill();
+    this.emit(`{const s=${call};if(s!==0){core.at=${number};`);
+    this.emit(() => `if(s===${JUMP}){${this.accountText()}return ${JUMP};}`);
+    this.emit('return s;}}');
+    this.dirty = new Set();
+    this.flags = null;
+    if (!isSystem) this.splits(micro);
+    this.emit(() => {
+      const later = [...this.used].filter(([, use]) => use > number).map(([r]) => `l${r}=lo[${r}];h${r}=hi[${r}];`);
+      return later.join('') + this.refreshText(isSystem);
+    });
+  }
+
+  /** The interpreter executes the last instruction. */
+  interprets({ number }: Micro): void {
+    this.emitSpill();
+    this.emit(`return execute(core,${number},${number + 1},${MICRO.FULL});`);
+  }
+
+  private refreshText(all: boolean): string {
+    if (!this.loads && !this.stores) return '';
+    return `w=memory.words;g=memory.generations;${this.stores ? 'watched=core.watched;' : ''}${
+      all ? 'space=tlb.current;ra=core.readAccess;wa=core.writeAccess;' : ''
+    }`;
+  }
+
+  // Memory.
+
+  /** Address of a memory operand, into `al` and `ah` or as numbers. */
+  address({ b, c, d, scale }: Micro): Pair {
+    const { core } = this;
+    if (b >= ZERO && c === ZERO) {
+      const lo = (core.lo[b]! + d) | 0;
+      const carry = lo >>> 0 < core.lo[b]! >>> 0 ? 1 : 0;
+      return { lo: literal(lo), hi: literal((core.hi[b]! + (d >> 31) + carry) | 0) };
+    }
+    if (b === ZERO) this.emit(`al=${literal(d)};ah=${literal(d >> 31)};`);
+    else if (d === 0) this.emit(`al=${this.lo(b)};ah=${this.hi(b)};`);
+    else
+      this.emit(
+        `al=(${this.lo(b)}+${literal(d)})|0;ah=(${this.hi(b)}+${literal(d >> 31)}+(al>>>0<${this.lo(b)}>>>0?1:0))|0;`,
+      );
+    if (c !== ZERO) {
+      const lo = this.lo(c);
+      const hi = this.hi(c);
+      const low = scale === 0 ? lo : `(${lo}<<${scale})`;
+      const high = scale === 0 ? hi : `((${hi}<<${scale})|(${lo}>>>${32 - scale}))`;
+      this.emit(`p=al;al=(al+${low})|0;ah=(ah+${high}+(al>>>0<p>>>0?1:0))|0;`);
+    }
+    return { lo: 'al', hi: 'ah' };
+  }
+
+  /** RSP less 8, as an address. */
+  pushAddress(): Pair {
+    this.emit(`al=(${this.lo(RSP)}-8)|0;ah=(${this.hi(RSP)}-(${this.lo(RSP)}>>>0<8?1:0))|0;`);
+    return { lo: 'al', hi: 'ah' };
+  }
+
+  /** RSP more 8. */
+  popped(): void {
+    const { lo, hi } = this.target(RSP);
+    this.emit(`${lo}=(${lo}+8)|0;${hi}=(${hi}+(${lo}>>>0<8?1:0))|0;`);
+  }
+
+  /** Whether the page is at hand and the access as simple as can be. */
+  private quickText({ lo, hi }: Pair, size: number, half: number, access: string): string {
+    const fits = size === 8 ? `&&(${lo}&4095)<=4088` : '';
+    return `q=${half}+((${lo}>>>10)&252);if(quick[q]===((${lo}&-4096)|${access})&&quick[q+1]===${hi}&&quick[q+2]===space&&(${lo}&3)===0${fits}`;
+  }
+
+  /** Loads into `vl` and `vh`; 4 bytes into `vl` alone. */
+  load(address: Pair, size: number, by: 'load' | 'loadStack', { number }: Micro): void {
+    this.loads = true;
+    const { lo, hi } = address;
+    this.emit(`${this.quickText(address, size, 0, 'ra')}){p=(quick[q+3]+(${lo}&4095))>>2;`);
+    this.emit(`vl=w[p];${size === 8 ? 'vh=w[p+1];' : ''}}else{`);
+    this.emitSpill();
+    this.emit(`if(${by}(core,${lo},${hi},${size})!==0){core.at=${number};return ${FAULT};}`);
+    this.emit(`vl=v[0];${size === 8 ? 'vh=v[1];' : ''}`);
+    this.emitSlow();
+  }
+
+  /** Stores. What it hits is only known to {@link BlockCache.hit}; see {@link splits}. */
+  store(address: Pair, size: number, value: Pair, by: 'store' | 'storeStack', { number }: Micro): void {
+    this.stores = true;
+    const { lo, hi } = address;
+    const { offset, length } = this.core.blocks;
+    const from = literal(offset[this.block]! - 7);
+    const span = length[this.block]! + 7;
+    const valueHi = size === 8 ? value.hi : '0';
+    this.emit(`${this.quickText(address, size, QUICK_HALF, 'wa')}&&!watched){p=quick[q+3]+(${lo}&4095);`);
+    this.emit(`w[p>>2]=${value.lo};${size === 8 ? `w[(p>>2)+1]=${value.hi};` : ''}g[p>>>12]++;`);
+    this.emit(`if((p-${from})>>>0<${span})blocks.hit=true;}else{`);
+    this.emitSpill();
+    this.emit(`if(${by}(core,${lo},${hi},${size},${value.lo},${valueHi})!==0){core.at=${number};return ${FAULT};}`);
+    this.emitSlow();
+  }
+
+  /** Memory was accessed by a call: what is known of it may have changed. */
+  private emitSlow(): void {
+    this.emit(() => `${this.refreshText(false)}${this.loops ? 'slow=true;' : ''}}`);
+  }
+
+  /** After a store: what follows in the block may have been overwritten. */
+  splits({ number, last }: Micro): void {
+    this.emit('if(blocks.hit){blocks.hit=false;');
+    if (!last) {
+      this.emitSpill();
+      this.emit(`core.at=${number};return ${SPLIT};`);
+    }
+    this.emit('}');
+  }
+
+  // Ends.
+
+  /** Clock and count of instructions. */
+  private accountText(): string {
+    const time = this.owes ? 'now[0]+=core.owedCycles;core.owedCycles=0;' : `now[0]+=${this.cycles};`;
+    return `${time}retired[0]+=${this.count};`;
+  }
+
+  /** Goes to a constant address under a condition; `true` for always. */
+  branches(condition: string, slot: number, costsMore: boolean): void {
+    const taken = costsMore && this.core.takenExtra !== 0 ? `now[0]+=${this.core.takenExtra};` : '';
+    this.emit(`if(${condition}){${taken}`);
+    this.emit(() => this.accountText());
+    if (this.loops) this.emitAgain();
+    this.emitSpill();
+    this.emit(`lo[${RIP}]=${literal(this.core.lo[slot]!)};hi[${RIP}]=${literal(this.core.hi[slot]!)};`);
+    this.emit(`return ${JUMP};}`);
+  }
+
+  /** A fault other than by memory; nothing has changed yet. */
+  faultsUnless(condition: string, raised: string, { number }: Micro): void {
+    this.emit(`if(!${condition}){`);
+    this.emitSpill();
+    this.emit(`core.at=${number};return ${raised};}`);
+  }
+
+  /** Goes to an address in `vl` and `vh`. */
+  jumps(): void {
+    this.emitSpill();
+    this.emit(() => `${this.accountText()}lo[${RIP}]=vl;hi[${RIP}]=vh;return ${JUMP};`);
+  }
+
+  private emitAgain(): void {
+    const { ripLo, ripHi } = this.core.blocks;
+    const flags = flagsToState(this.flags);
+    this.emit(() => {
+      const same = this.stores ? `&&g[${this.page}]===before` : '';
+      const rip = `${ripLo[this.block]},${ripHi[this.block]}`;
+      const go = `${this.looksBack ? flags : ''}trace.block(${rip},now[0]);continue;`;
+      return `if(!slow${same}&&now[0]+${this.cycles}<horizon){${go}}`;
+    });
+  }
+
+  private ends(): void {
+    const { endLo, endHi } = this.core.blocks;
+    this.emitSpill();
+    this.emit(() => this.accountText());
+    this.emit(`lo[${RIP}]=${literal(endLo[this.block]!)};hi[${RIP}]=${literal(endHi[this.block]!)};return 0;`);
+  }
+}
+
+function literal(value: number): string {
+  return value < 0 ? `(${value})` : `${value}`;
+}

@@ -1,0 +1,135 @@
+import { OP_WRITERS, type OpName, type OpWriters } from './compile-ops.js';
+import { BlockWriter } from './compile-writer.js';
+import type { Core } from './core.js';
+import { type Engine, INTERPRETER, interpret, interrupted } from './engine.js';
+import { execute } from './execute.js';
+import { carry, condition, isEven, shifted, shifted32, zero } from './flags.js';
+import { integer } from './integer.js';
+import { generalProtection, load, loadStack, store, storeStack } from './linear.js';
+import { MICRO_NAMES } from './lower.js';
+import { ACTIVITY, JUMP, NEXT } from './status.js';
+import { system } from './system.js';
+
+/**
+ * The engine that compiles: a block that has run some times becomes a JavaScript function (`new Function`), which does what
+ * the interpreter does and leaves the same registers, flags, memory, cycles and trace. What is rare or of the system, it
+ * leaves to the interpreter's own functions. Where text may not be compiled (a content security policy without
+ * `unsafe-eval`, `--disallow-code-generation-from-strings`) the interpreter stays.
+ */
+
+/** Runs of a block before it is compiled. */
+export const WARM = 16;
+const BLOCKS = 1024;
+const RIP = 16;
+
+/** @returns a status; the clock and RIP are past the block unless it says that the block has ended early */
+type BlockFunction = (horizon: number) => number;
+
+/** What generated code calls, or reads, by name. */
+const environment = (core: Core) => ({
+  core,
+  lo: core.lo,
+  hi: core.hi,
+  f: core.f,
+  v: core.v,
+  now: core.clock.now,
+  retired: core.retired,
+  blocks: core.blocks,
+  memory: core.memory,
+  tlb: core.mmu.tlb,
+  quick: core.mmu.tlb.quick,
+  trace: core.trace,
+  ...{ execute, integer, system, load, loadStack, store, storeStack, generalProtection },
+  ...{ carry, condition, isEven, shifted, shifted32, zero },
+});
+
+export interface CompilerOptions {
+  /** Runs of a block before it is compiled. */
+  readonly warm?: number;
+  /** How micro-operations are written; others than ours are for tests. */
+  readonly writers?: OpWriters;
+}
+
+/** The text of a block's function. */
+export function blockText(core: Core, block: number, writers: OpWriters = OP_WRITERS): string {
+  const writer = new BlockWriter(core, block);
+  return writer.write((w, micro, x) => writers[MICRO_NAMES[x] as OpName](w, micro));
+}
+
+class Compiled implements Engine {
+  readonly name = 'compiled';
+  private readonly warm: number;
+  private readonly writers: OpWriters;
+  private readonly names: readonly string[];
+  private readonly values: readonly unknown[];
+  /** By block; those that are not compiled run in the interpreter. */
+  private readonly functions: BlockFunction[];
+  /** The use of the block's number that the function belongs to. */
+  private readonly serials = new Int32Array(BLOCKS);
+  private readonly runs = new Int32Array(BLOCKS);
+  private readonly interpreted: BlockFunction;
+
+  constructor(core: Core, { warm = WARM, writers = OP_WRITERS }: CompilerOptions) {
+    const known = environment(core);
+    this.warm = warm;
+    this.writers = writers;
+    this.names = Object.keys(known);
+    this.values = Object.values(known);
+    this.interpreted = () => this.count(core);
+    this.functions = new Array(BLOCKS).fill(this.interpreted);
+  }
+
+  run(core: Core, from: number, horizon: number): number {
+    const { blocks, interrupts, trace, lo, hi } = core;
+    const { now } = core.clock;
+    const { functions, serials } = this;
+    let block = from;
+    for (;;) {
+      if (serials[block] !== blocks.serial[block]) this.forget(block, blocks.serial[block]!);
+      core.settled = false;
+      // A hit that a call has left behind is for the next store, wherever that is.
+      const status = blocks.hit ? interpret(core, block) : functions[block]!(horizon);
+      if (status !== NEXT && status !== JUMP) return interrupted(core, block, status);
+      if (interrupts.attention || core.activity !== ACTIVITY.ACTIVE || core.shadow || now[0]! >= horizon) return status;
+      block = blocks.find();
+      if (block < 0 || now[0]! + blocks.cycles[block]! >= horizon) return status;
+      trace.block(lo[RIP]!, hi[RIP]!, now[0]!);
+    }
+  }
+
+  /** The block's number has a new meaning. */
+  private forget(block: number, serial: number): void {
+    this.serials[block] = serial;
+    this.runs[block] = 0;
+    this.functions[block] = this.interpreted;
+  }
+
+  /** Interprets the block that runs; next time it may be a function. */
+  private count(core: Core): number {
+    const block = core.blocks.running;
+    this.runs[block]!++;
+    if (this.runs[block] === this.warm) this.functions[block] = this.compile(core, block);
+    return interpret(core, block);
+  }
+
+  private compile(core: Core, block: number): BlockFunction {
+    const { ripLo, ripHi } = core.blocks;
+    const name = `block_${(ripHi[block]! >>> 0).toString(16)}_${(ripLo[block]! >>> 0).toString(16)}`;
+    const text = `return function ${name}(horizon){\n${blockText(core, block, this.writers)}\n};`;
+    return new Function(...this.names, text)(...this.values) as BlockFunction;
+  }
+}
+
+/** Whether text may be compiled here. */
+export function canCompile(): boolean {
+  try {
+    return new Function('return true')() === true;
+  } catch {
+    return false;
+  }
+}
+
+/** An engine for one core; the interpreter, where text may not be compiled. */
+export function compiledEngine(core: Core, options: CompilerOptions = {}): Engine {
+  return canCompile() ? new Compiled(core, options) : INTERPRETER;
+}
