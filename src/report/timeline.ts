@@ -23,6 +23,7 @@ const LANES = ['host', 'kvm', 'guest'] as const;
 const LANE_NAMES: Readonly<Record<Moment['lane'], string>> = { host: 'host', kvm: 'KVM', guest: 'guest' };
 const COLOURS: Readonly<Record<Moment['lane'], string>> = { host: '#4c78a8', kvm: '#8f8f8f', guest: '#e8871e' };
 const HARM = '#c62828';
+const WHOLE = '#2e7d32';
 const INK = '#222';
 const PALE = '#d9d9d9';
 
@@ -111,9 +112,10 @@ function axis(marks: readonly number[], x: Scale, bottom: number): string[] {
   for (const mark of [...marks].reverse()) {
     const at = x(mark);
     parts.push(line(at, HEAD - 6, at, bottom + 12, PALE));
-    if (at > free - NUMBER_ROOM && at !== x(marks.at(-1)!)) continue;
+    if (at > free - NUMBER_ROOM && mark !== marks.at(-1)) continue;
     free = at;
-    parts.push(text(at, bottom + 26, mark.toLocaleString('en-GB'), { anchor: 'middle' }));
+    const last = mark === marks.at(-1);
+    parts.push(text(last ? WIDTH - 8 : at, bottom + 26, grouped(mark), { anchor: last ? 'end' : 'middle' }));
   }
   parts.push(
     text(14, bottom + 26, 'cycles'),
@@ -139,18 +141,26 @@ function drawCpu(run: ScenarioRun, { cpu, top, values }: Rows, x: Scale, named: 
   const calls = run.moments.filter(
     ({ lane, cpu: on, text: what }) => lane === 'kvm' && on === cpu && /: \w/.test(what),
   );
-  return [...lanes, ...ioctls(calls, x, top + LANE), ...values.flatMap((value) => valueLine(value, x))];
+  const place = cpu === 0 ? '' : `CPU ${cpu}: `;
+  const lines = values.flatMap((value) =>
+    valueLine(
+      value,
+      x,
+      run.changed.some(({ what }) => what === place + value.name),
+    ),
+  );
+  return [...lanes, ...ioctls(calls, x, top + LANE), ...lines];
 }
 
 function bar({ lane, from, to, text: what }: Span, x: Scale, y: number): string {
   const left = x(from);
   const width = Math.max(2, x(to) - left);
   const tip = `${what}: cycles ${from} to ${to}`;
-  const fits = Math.floor((width - 8) / 6.2);
+  const fits = Math.floor((width - 14) / 6.2);
   const label = what.length <= fits ? what : fits > 8 ? `${what.slice(0, fits - 1)}…` : '';
   return (
     `<g><title>${escaped(tip)}</title><rect x="${round(left)}" y="${y + 5}" width="${round(width)}" height="${LANE - 10}" ` +
-    `rx="2" fill="${COLOURS[lane]}"/>${label === '' ? '' : text(left + 4, y + 19, label, { fill: '#fff', size: 11 })}</g>`
+    `rx="2" fill="${COLOURS[lane]}"/>${label === '' ? '' : text(left + 8, y + 19, label, { fill: '#fff', size: 11 })}</g>`
   );
 }
 
@@ -171,20 +181,26 @@ function ioctls(calls: readonly Moment[], x: Scale, y: number): string[] {
 }
 
 /** The value as steps: a new level wherever it changes. */
-function valueLine({ name, top, steps }: Rows['values'][number], x: Scale): string[] {
+function valueLine({ name, top, steps }: Rows['values'][number], x: Scale, harmed: boolean): string[] {
   const levels = [...new Set(steps.map(({ value }) => value))];
-  const height = (value: string) => top + 16 + (levels.indexOf(value) % 2 === 0 ? 0 : 20);
+  const height = (value: string) => top + 14 + (levels.indexOf(value) % 3) * 13;
   const points = steps.flatMap((step, at) => {
     const before = steps[at - 1];
     const here = round(x(step.cycle));
     return [...(before ? [`${here},${height(before.value)}`] : []), `${here},${height(step.value)}`];
   });
   points.push(`${WIDTH - RIGHT},${height(steps.at(-1)!.value)}`);
-  const changed = steps.at(-1)!.value !== steps[0]!.value;
+  let free = 0;
+  const labels = steps.flatMap((step) => {
+    const at = x(step.cycle) + 4;
+    if (at < free) return [];
+    free = at + step.value.length * 6.5 + 6;
+    return [text(at, height(step.value) - 4, step.value, { size: 11 })];
+  });
   return [
     text(14, top + 28, name, { size: 11 }),
-    `<polyline points="${points.join(' ')}" fill="none" stroke="${changed ? HARM : '#2e7d32'}" stroke-width="2"/>`,
-    ...steps.map((step) => text(x(step.cycle) + 4, height(step.value) - 4, step.value, { size: 11 })),
+    `<polyline points="${points.join(' ')}" fill="none" stroke="${harmed ? HARM : WHOLE}" stroke-width="2"/>`,
+    ...labels,
   ];
 }
 
@@ -192,7 +208,7 @@ function harm({ cycle, changed }: ScenarioRun, x: Scale, bottom: number): string
   if (cycle === null) return [];
   const at = x(cycle);
   const right = at > WIDTH / 2;
-  const what = `from cycle ${cycle.toLocaleString('en-GB')} on: ${changed[0]!.what}`;
+  const what = `from cycle ${grouped(cycle)} on: ${changed[0]!.what}`;
   return [
     `<line x1="${round(at)}" y1="${HEAD - 12}" x2="${round(at)}" y2="${bottom + 8}" stroke="${HARM}" stroke-width="2" stroke-dasharray="5 3"/>`,
     text(at + (right ? -6 : 6), HEAD - 6, what, { fill: HARM, weight: 'bold', anchor: right ? 'end' : 'start' }),
@@ -219,6 +235,8 @@ function line(x1: number, y1: number, x2: number, y2: number, stroke: string): s
   return `<line x1="${round(x1)}" y1="${round(y1)}" x2="${round(x2)}" y2="${round(y2)}" stroke="${stroke}"/>`;
 }
 
+/** 10110724 as 10,110,724. */
+const grouped = (value: number): string => String(value).replace(/\B(?=(\d{3})+$)/g, ',');
 const round = (value: number): number => Math.round(value * 10) / 10;
 const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
 const escaped = (content: string): string => content.replace(/[&<>"]/g, (sign) => ENTITIES[sign]!);

@@ -26,6 +26,7 @@ const EVENT_TEXTS: Readonly<Record<number, (a: number, b: number) => string>> = 
   [TRACE.CHARGE]: (cycles) => `kernel code: ${cycles} cycles`,
   [TRACE.SHUTDOWN]: () => 'triple fault',
   [TRACE.ABORT]: (reason) => `transaction aborts: 0x${(reason >>> 0).toString(16)}`,
+  [TRACE.LEFT]: () => 'the host goes on',
   [TRACE.XSETBV]: (lo) => `XCR0: 0x${(lo >>> 0).toString(16)}`,
 };
 

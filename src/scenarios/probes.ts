@@ -1,3 +1,4 @@
+import { STOP } from '../emu/core/status.js';
 import type { HostCpu } from '../linux/host-cpu.js';
 import type { Program, ProgramResult } from '../linux/programs.js';
 import { msrIndex } from '../linux/user-return-rows.js';
@@ -13,6 +14,7 @@ const CF = 1;
 
 /** How a program ended, in words. */
 export function endOf({ end, vector, stop }: ProgramResult): string {
+  if (stop === STOP.SHUTDOWN) return 'triple fault: the machine resets';
   if (end === null) return `does not end (${stop})`;
   return vector === null ? end : `${end} by vector ${vector}`;
 }

@@ -75,6 +75,14 @@ export interface Changed {
   readonly lasting: boolean;
 }
 
+/** A change in words. What is counted has its difference too. */
+export function changeText({ before, after, lasting }: Changed): string {
+  const [from, to] = [Number(before), Number(after)];
+  const counted = /^\d+$/.test(before) && /^\d+$/.test(after) && Math.abs(to - from) > 1;
+  const difference = counted ? ` (${to > from ? '+' : ''}${to - from})` : '';
+  return `${before} -> ${after}${difference}${lasting ? '' : ', and back again at the end'}`;
+}
+
 /** A moment of a run. */
 export interface Moment {
   readonly cpu: number;

@@ -1,52 +1,35 @@
 import { bootKernel, describeBuiltIn, type HostDescription, impliedByVmType, withInputs } from '../api/host.js';
 import { minimalConfiguration } from '../api/td.js';
-import { IoctlFailed, type TdStep, Vmm } from '../api/vmm.js';
+import { IoctlFailed, Vmm } from '../api/vmm.js';
 import type { CpuidEntry2 } from '../cpuid/entry.js';
 import { featureNamed } from '../cpuid/features.js';
 import { ACTIVITY } from '../emu/core/status.js';
 import type { TraceSink } from '../emu/core/trace.js';
 import type { Assembler } from '../emu/isa/asm.js';
 import { builtInHost } from '../hosts/index.js';
-import {
-  KVM_MEMORY_ENCRYPT_OP,
-  KVM_RUN,
-  KVM_TDX_INIT_MEM_REGION,
-  TDX_CMD,
-  TDX_CMD_SIZE,
-  VM_TYPES,
-} from '../kvm/abi.js';
+import { KVM_RUN, VM_TYPES } from '../kvm/abi.js';
 import { loadKvm } from '../kvm/load.js';
 import type { KvmModule } from '../kvm/module.js';
 import type { Defect } from '../kvm/policy.js';
-import { Vcpu } from '../kvm/vcpu.js';
+import type { Vcpu } from '../kvm/vcpu.js';
 import { errnoName } from '../linux/errno.js';
 import type { HostCpu } from '../linux/host-cpu.js';
 import { HostMachine } from '../linux/host-machine.js';
 import { diffHostState, type HostChange, type HostState, hostState } from '../linux/host-state.js';
-import type { TdxUserReturnRow } from '../linux/user-return-rows.js';
 import { kvmAmd } from '../svm/svm.js';
-import { TdRunner } from '../tdx/kvm-run.js';
+import type { TdRunner } from '../tdx/kvm-run.js';
 import { KvmTdVcpu } from '../tdx/kvm-vcpu.js';
-import type { RestoreRow } from '../tdx/restore-rows.js';
 import { kvmIntel } from '../vmx/vmx.js';
-import { type GuestImage, guestImage } from './guest-image.js';
 import type { Probe } from './probes.js';
 import type { Changed, Moment, Outcome, Scenario, ScenarioRun, Span, Variant } from './scenario.js';
 import { withFeatures } from './td-entries.js';
+import { createTdGuest, type RestoreOptions } from './td-guest.js';
 import { Watcher } from './timeline.js';
 
 const hex = (value: bigint): string => `0x${value.toString(16)}`;
 
 /** An ioctl has refused what the scenario needs: it ends here. */
 class Refused extends Error {}
-
-/** What is other than in the kernel: to see what breaks without it. */
-export interface StageOptions {
-  /** What KVM brings back after a TD exit. */
-  readonly restore?: readonly RestoreRow[];
-  /** What it brings back on the way to user mode. */
-  readonly userReturn?: readonly TdxUserReturnRow[];
-}
 
 /** What a scenario plays on: a booted host, its KVM, VMMs, and what has been seen so far. */
 export class Stage {
@@ -56,7 +39,7 @@ export class Stage {
   readonly machine: HostMachine;
   readonly kvm: KvmModule;
   readonly notes: string[] = [];
-  readonly options: StageOptions;
+  readonly options: RestoreOptions;
   private readonly vmms = new Map<number, Vmm>();
   private readonly states: HostState[];
   private readonly observations = new Map<string, Readonly<Record<string, string>>>();
@@ -70,7 +53,7 @@ export class Stage {
   private guestRan = false;
 
   /** @throws KvmNotLoaded when the host has no KVM; RangeError for a module that is not known */
-  constructor(scenario: Scenario, variant: Variant, options: StageOptions = {}) {
+  constructor(scenario: Scenario, variant: Variant, options: RestoreOptions = {}) {
     this.scenario = scenario;
     this.variant = variant;
     this.options = options;
@@ -181,25 +164,20 @@ export class Stage {
   /** A TD whose configuration has these features on top of the least that a TD needs. Ends the scenario when refused. */
   td(features: readonly string[], program: (a: Assembler) => void, options: TdOptions = {}): Guest {
     const { cpu = this.cpu, xfam = 0n, attributes = 0n } = options;
-    const image = guestImage(program);
     const vmm = this.vmmOn(cpu);
     const offered = vmm.tdxCapabilities(vmm.createVm(VM_TYPES.tdx));
     const base = minimalConfiguration(offered.entries, vmm.supported().entries);
     const cpuid = options.entries?.(base) ?? withFeatures(base, features.map(featureNamed));
     const configuration = { cpuid, attributes, xfam: xfam === 'all' ? offered.xfam : xfam };
-    const created = vmm.createTd(configuration, 1, (_, [vcpu = -1]) => addMemory(vmm, vcpu, image));
+    const { created, vcpu } = createTdGuest(vmm, cpu, configuration, () => program, this.options);
     for (const { ioctl, errno } of created.steps) this.tell('kvm', `${ioctl}: ${errno}`, cpu);
     for (const { bits } of vmm.tdRefusal(created.vm)?.findings ?? [])
       for (const { name, bit } of bits) this.tell('kvm', `refused: ${name ?? `bit ${bit}`}`, cpu);
-    const { failed } = created;
-    if (failed) this.refuse(failed.ioctl, failed.errno);
-    const fd = created.vcpus[0]!;
-    const file = vmm.process.file(fd);
-    if (!(file instanceof Vcpu) || !(file.td instanceof KvmTdVcpu)) throw new Error('not a vCPU of a TD');
-    const runner = new TdRunner(file.td, cpu, this.options.restore, this.options.userReturn);
-    runner.state.boot({ rip: image.rip, rsp: image.rsp, cr3: image.cr3 });
-    file.td.runner = runner;
-    return new Guest(this, fd, file, cpu);
+    if (created.failed || !vcpu) {
+      const { ioctl, errno } = created.failed!;
+      this.refuse(ioctl, errno);
+    }
+    return new Guest(this, created.vcpus[0]!, vcpu, cpu);
   }
 
   /** Ends the scenario: the kernel has said no. */
@@ -335,31 +313,6 @@ const EXIT_NAMES: Readonly<Record<number, string>> = {
 };
 
 const exitName = (reason: number): string => EXIT_NAMES[reason] ?? `exit reason ${reason}`;
-
-/** KVM_TDX_INIT_MEM_REGION for every page of the guest. */
-function addMemory({ process }: Vmm, vcpu: number, { pages }: GuestImage): TdStep[] {
-  const { memory } = process;
-  const source = memory.mmap(0x1000);
-  const command = memory.mmap(0x1000);
-  const { view, bytes, base } = memory;
-  const steps: TdStep[] = [];
-  for (const [address, contents] of pages) {
-    bytes.set(contents, source - base);
-    const at = command - base;
-    view.setUint32(at + TDX_CMD.id, KVM_TDX_INIT_MEM_REGION, true);
-    view.setUint32(at + TDX_CMD.flags, 0, true);
-    view.setBigUint64(at + TDX_CMD.data, BigInt(command + TDX_CMD_SIZE), true);
-    view.setBigUint64(at + TDX_CMD.hwError, 0n, true);
-    [source, address, 1].forEach((word, index) => {
-      view.setBigUint64(at + TDX_CMD_SIZE + index * 8, BigInt(word), true);
-    });
-    const errno = errnoName(process.ioctl(vcpu, KVM_MEMORY_ENCRYPT_OP, command));
-    const last = steps.at(-1);
-    if (last?.errno !== 'OK') steps.push({ ioctl: 'KVM_TDX_INIT_MEM_REGION', errno, hwError: 0n });
-    else if (errno !== 'OK') steps.push({ ioctl: 'KVM_TDX_INIT_MEM_REGION', errno, hwError: 0n });
-  }
-  return steps;
-}
 
 /** The host of a scenario. Under a module of the future its CPUs have what that module makes configurable. */
 function describe(scenario: Scenario, { kernel, module }: Variant, cpus: number): HostDescription {

@@ -19,7 +19,7 @@ export const staleUserReturn: Scenario = {
     'so that the cache is right in both cases.',
   guest: 'td',
   host: 'emerald-rapids',
-  kernels: ['6.18', '7.3'],
+  kernels: ['7.3', '6.18'],
   modules: ['2.0.8'],
   watch: ['IA32_TSC_AUX'],
   limits:

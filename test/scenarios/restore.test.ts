@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { TDX_USER_RETURN_ROWS } from '../../src/linux/user-return-rows.js';
-import { runScenario, SCENARIOS, type StageOptions } from '../../src/scenarios/index.js';
+import { type RestoreOptions, runScenario, SCENARIOS } from '../../src/scenarios/index.js';
 import { TD_RESTORE_ROWS } from '../../src/tdx/restore-rows.js';
 
 /** What the controls find changed when KVM is not what it is. */
-function harm(options: StageOptions): readonly string[] {
+function harm(options: RestoreOptions): readonly string[] {
   const controls = SCENARIOS.filter(({ control, guest }) => control && guest === 'td');
   return controls.flatMap((scenario) => {
     const [module = null] = scenario.modules;

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { DEFECTS, type Defect, KERNEL_LINES, type KernelLine, POLICIES, type Policy } from '../../index.js';
 import type { Outcome, Scenario, ScenarioRun, Stage, Variant } from '../../scenarios/index.js';
+import { changeText } from '../../scenarios/scenario.js';
 import { EXIT_OK, EXIT_REFUSED, UsageError } from '../failure.js';
 import { colours, columns, print, printJson, progress } from '../output.js';
 
@@ -187,13 +188,7 @@ function show(scenario: Scenario, result: ScenarioRun): void {
     print(line);
   print();
   print(OUTCOME_COLOURS[result.outcome](verdict(result)));
-  for (const line of columns(
-    changed.map(({ what, before, after, lasting }) => [
-      what,
-      `${before} -> ${after}${lasting ? '' : ', and back again at the end'}`,
-    ]),
-  ))
-    print(line);
+  for (const line of columns(changed.map((change) => [change.what, changeText(change)]))) print(line);
   print();
   for (const line of wrapped(scenario.limits)) print(line);
   for (const source of scenario.sources) print(`source: ${source}`);

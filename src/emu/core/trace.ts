@@ -26,6 +26,8 @@ export const TRACE = {
   SHUTDOWN: 8,
   ABORT: 9,
   XSETBV: 10,
+  /** The host goes on after a guest: whatever is restored by the switch itself is restored. */
+  LEFT: 11,
 } as const;
 
 const PRIME = 0x0100_0193;
