@@ -104,7 +104,7 @@ interface Step {
 }
 
 /** Everything up to KVM_RUN. Stops at the first ioctl that fails. */
-function makeVm(
+export function makeVm(
   vmm: Vmm,
   table: readonly CpuidEntry2[],
   image: GuestImage,
