@@ -77,7 +77,7 @@ export class Stage {
 
   /** Somebody who is told of every instruction and event as well. */
   record(sink: TraceSink | null): void {
-    this.watcher.next = sink;
+    this.watcher.pass(sink);
     for (const { core } of this.machine.cpus) core.sink = this.watcher;
   }
 

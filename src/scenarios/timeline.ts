@@ -8,8 +8,9 @@ export class Watcher implements TraceSink {
   /** Guests' time on a CPU, in the order in which they ran. */
   readonly guests: Span[] = [];
   readonly samples: Sample[] = [];
-  /** Another one who wants to know everything. */
-  next: TraceSink | null = null;
+  /** Set while somebody else wants to know of every instruction. */
+  instruction?: NonNullable<TraceSink['instruction']>;
+  private next: TraceSink | null = null;
   private readonly watched: readonly { readonly name: string; readonly access: ReturnType<typeof stateAccess> }[];
   private readonly last = new Map<string, bigint>();
   /** By CPU: when the guest that runs was entered, and when it was last left for whoever answers its exits. */
@@ -19,9 +20,11 @@ export class Watcher implements TraceSink {
     this.watched = names.map((name) => ({ name, access: stateAccess(name) }));
   }
 
-  instruction(core: Core, insn: number, length: number): void {
-    this.look(core);
-    this.next?.instruction?.(core, insn, length);
+  /** Another one who wants to know everything; `null`: nobody. */
+  pass(next: TraceSink | null): void {
+    this.next = next;
+    if (next?.instruction) this.instruction = next.instruction.bind(next);
+    else delete this.instruction;
   }
 
   event(core: Core, kind: number, a: number, b: number): void {

@@ -36,10 +36,13 @@ describe('whatever the module takes and the policy lets through', () => {
 
   test.each(['paranoid', 'allowlist'] as const)('leaves the host as it was, under %s', (policy) => {
     let ran = 0;
+    const some = { offered: picks(120), others: fc.oneof(fc.constant([]), picks(3)), extended: fc.boolean() };
     fc.assert(
-      fc.property(somePlace, picks(120), fc.oneof(fc.constant([]), picks(3)), (place, offered, others) => {
+      fc.property(somePlace, fc.record(some), (place, { offered, others, extended }) => {
         const search = searchOf({ ...place, policy });
-        const chosen = [...pick(search.units, offered).flat(), ...pick(search.atoms, others)];
+        // Components of XFAM depend on each other: all or none.
+        const [cpuid, rest] = [true, false].map((is) => search.offered.filter(({ kind }) => (kind === 'cpuid') === is));
+        const chosen = [...pick(cpuid!, offered), ...(extended ? rest! : []), ...pick(search.atoms, others)];
         const { refused, changes } = search.try(chosen);
         if (!refused) ran++;
         expect({ chosen: changes.length > 0 ? textsOf(chosen) : '', changes }).toEqual({ chosen: '', changes: [] });

@@ -1,8 +1,18 @@
 import { writeFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
-import { DEFECTS, type Defect, KERNEL_LINES, type KernelLine, POLICIES, type Policy } from '../../index.js';
+import {
+  builtInHost,
+  DEFECTS,
+  type Defect,
+  KERNEL_LINES,
+  type KernelLine,
+  POLICIES,
+  type Policy,
+  TDX_MODULE_NAMES,
+} from '../../index.js';
 import type { Outcome, Scenario, ScenarioRun, Stage, Variant } from '../../scenarios/index.js';
 import { changeText } from '../../scenarios/scenario.js';
+import type { SearchSetting } from '../../scenarios/search.js';
 import { EXIT_OK, EXIT_REFUSED, UsageError } from '../failure.js';
 import { colours, columns, print, printJson, progress } from '../output.js';
 
@@ -77,6 +87,20 @@ export function addScenario(program: Command): void {
     .option('--policies <names>', 'policies, separated by commas', names as never, [...POLICIES])
     .option('--json', 'one JSON document')
     .action(compare);
+  scenario
+    .command('search')
+    .description(
+      'looks for configurations of TDs that harm the host, without knowing what the bits do; status 1: found',
+    )
+    .option('--host <name>', 'a built-in host that can run TDs', 'emerald-rapids')
+    .option('--module <name>', 'TDX module', '2.0.8')
+    .addOption(new Option('--policy <policy>', 'what KVM does about bits').choices([...POLICIES]).default('denylist'))
+    .addOption(new Option('--kernel <line>', 'kernel line').choices([...KERNEL_LINES]).default('7.3'))
+    .option('--cmdline <text>', 'command line of the host kernel', 'tsx=off')
+    .option('--seed <number>', 'other configurations', Number, 1)
+    .option('--tries <number>', 'how many in a row may be harmless before the search ends', Number, 50)
+    .option('--json', 'one JSON document')
+    .action(search);
 }
 
 const HELP = `
@@ -84,7 +108,8 @@ Examples:
   kvm-cpuid scenario list
   kvm-cpuid scenario run waitpkg-td --policy off
   kvm-cpuid scenario run waitpkg-vmx --trace trace.json
-  kvm-cpuid scenario compare`;
+  kvm-cpuid scenario compare
+  kvm-cpuid scenario search --policy off`;
 
 function list(scenarios: readonly Scenario[], json: boolean): void {
   if (json) {
@@ -123,12 +148,15 @@ async function find(name: string): Promise<Scenario> {
 /** Today's kernel: mainline, which for TDs has its deny list. */
 const today = ({ guest }: Scenario): Policy => (guest === 'td' ? 'denylist' : 'off');
 
+function checkModule(name: string): void {
+  if (!TDX_MODULE_NAMES.includes(name))
+    throw new UsageError(`--module ${name}: expected one of ${TDX_MODULE_NAMES.join(', ')}`);
+}
+
 async function run(name: string, options: RunOptions): Promise<void> {
   const scenario = await find(name);
   const { playScenario } = await import('../../scenarios/index.js');
-  const { TDX_MODULE_NAMES } = await import('../../tdx/kvm-models.js');
-  if (options.module !== undefined && !TDX_MODULE_NAMES.includes(options.module))
-    throw new UsageError(`--module ${options.module}: expected one of ${TDX_MODULE_NAMES.join(', ')}`);
+  if (options.module !== undefined) checkModule(options.module);
   const variant: Variant = {
     policy: options.policy ?? today(scenario),
     kernel: options.kernel ?? scenario.kernels.at(-1)!,
@@ -268,3 +296,33 @@ function cell(row: ScenarioRun | undefined): string {
         : 'harmless';
   return OUTCOME_COLOURS[row.outcome](text);
 }
+
+interface SearchOptions extends SearchSetting {
+  readonly seed: number;
+  readonly tries: number;
+  readonly json?: boolean;
+}
+
+async function search({ seed, tries, json, ...setting }: SearchOptions): Promise<void> {
+  for (const [name, value] of Object.entries({ seed, tries }))
+    if (!Number.isSafeInteger(value) || value < 0) throw new UsageError(`--${name}: expected a whole number`);
+  checkModule(setting.module);
+  if (!builtInHost(setting.host)) throw new UsageError(`--host ${setting.host}: expected a built-in host`);
+  const { atomText, ClobberSearch } = await import('../../scenarios/search.js');
+  const found = new ClobberSearch(setting).findAll(seed, tries).map(({ atoms, changes }) => ({
+    bits: atoms.map(atomText),
+    changed: changes.map(({ name, before, after }) => ({ what: name, before: hex(before), after: hex(after) })),
+  }));
+  process.exitCode = found.length > 0 ? EXIT_REFUSED : EXIT_OK;
+  if (json) {
+    printJson({ ...setting, seed, tries, found });
+    return;
+  }
+  for (const { bits, changed } of found) {
+    print(colours.red(bits.join(' + ')));
+    for (const line of columns(changed.map(({ what, before, after }) => [what, `${before} -> ${after}`]))) print(line);
+  }
+  if (found.length === 0) print(`nothing found in ${tries} configurations`);
+}
+
+const hex = (value: bigint): string => `0x${value.toString(16)}`;
