@@ -15,12 +15,18 @@ import { type Vmcs, vmcsAt } from '../emu/vmx/vmcs.js';
 import { GUEST_RIP, type GuestRegisters } from '../kvm/guest-run.js';
 import { GuestXsave } from '../kvm/guest-xsave.js';
 import type { Defect } from '../kvm/policy.js';
-import { writeMsr } from '../linux/charge.js';
 import type { HostCpu } from '../linux/host-cpu.js';
 import { GDT_LIMIT } from '../linux/kernel-memory.js';
 import { msrIndex, userReturnRows } from '../linux/user-return-rows.js';
 import { VmxHostCpu } from './host-cpu.js';
 import { SWITCH_ROWS, type SwitchRow } from './switch-rows.js';
+
+// Fields of the hot path as constants: an object with so many names is slow to ask.
+const CR4_SHADOW = FIELD.CR4_SHADOW;
+const HOST_RSP = FIELD.HOST_RSP;
+const GUEST_RSP = FIELD.GUEST_RSP;
+const RIP_FIELD = FIELD.GUEST_RIP;
+const GUEST_RFLAGS = FIELD.GUEST_RFLAGS;
 
 const RIP = 16;
 const WORD = 0x1_0000_0000;
@@ -62,6 +68,8 @@ export interface VmxGuestOptions {
   readonly hltExits: boolean;
   readonly mwaitExits: boolean;
   readonly defects: ReadonlySet<Defect>;
+  /** How many bits of an address in an MSR of the guest's count: 48 or 57. */
+  readonly linearBits: () => number;
   readonly rows?: readonly SwitchRow[];
 }
 
@@ -93,8 +101,6 @@ export class VmxGuest {
   readonly vmcs: Vmcs;
   readonly host: VmxHostCpu;
   readonly xsave = new GuestXsave();
-  /** What went wrong where the kernel warns and goes on: WRMSRs of the host that faulted. */
-  readonly warnings: string[] = [];
   private readonly cpu: HostCpu;
   private readonly core: Core;
   private readonly options: VmxGuestOptions;
@@ -325,8 +331,7 @@ export class VmxGuest {
 
   private isAllowed(allowed: string, lo: number, hi: number): boolean {
     if (allowed === 'canonical') {
-      const shift = (this.vmcs.lo[FIELD.CR4_SHADOW]! & (1 << 12)) !== 0 ? 24 : 15;
-      const top = hi >> shift;
+      const top = hi >> (this.options.linearBits() - 33);
       return top === 0 || top === -1;
     }
     if (allowed === 'pat') return isPat(lo) && isPat(hi);
@@ -374,11 +379,9 @@ export class VmxGuest {
     this.cpu.userReturn.set(item.userReturn, value, BigInt.asUintN(64, item.mask));
   }
 
-  /** A WRMSR of the host's; one that faults is only warned of (`ex_handler_msr()`). */
+  /** A WRMSR of the host's. */
   private writeHost(item: LiveRow, lo: number, hi: number): void {
-    const value = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
-    if (!writeMsr(this.core, item.index, value))
-      this.warnings.push(`unchecked MSR access error: WRMSR to 0x${item.index.toString(16)}`);
+    this.cpu.wrmsr(item.index, lo, hi);
   }
 
   /** `vmx_set_constant_host_state()` and `vmx_set_host_fs_gs()`. */
@@ -417,21 +420,18 @@ export class VmxGuest {
     const { core, vmcs, xsave } = this;
     const { silicon } = this.host;
     const { registers } = this.options;
-    const cr4 = vmcs.lo[FIELD.CR4_SHADOW]!;
+    const cr4 = vmcs.lo[CR4_SHADOW]!;
     xsave.load(core, cr4);
     for (let n = 0; n < this.atRun.length; n++) this.switchIn(this.atRun[n]!);
-    vmcs.lo[FIELD.HOST_RSP] = core.lo[RSP]!;
-    vmcs.hi[FIELD.HOST_RSP] = core.hi[RSP]!;
-    vmcs.lo[FIELD.GUEST_RSP] = registers.lo[RSP]!;
-    vmcs.hi[FIELD.GUEST_RSP] = registers.hi[RSP]!;
-    vmcs.lo[FIELD.GUEST_RIP] = registers.lo[GUEST_RIP]!;
-    vmcs.hi[FIELD.GUEST_RIP] = registers.hi[GUEST_RIP]!;
-    vmcs.lo[FIELD.GUEST_RFLAGS] = registers.rflags;
-    for (let n = 0; n < 16; n++) {
-      if (n === RSP) continue;
-      core.lo[n] = registers.lo[n]!;
-      core.hi[n] = registers.hi[n]!;
-    }
+    vmcs.lo[HOST_RSP] = core.lo[RSP]!;
+    vmcs.hi[HOST_RSP] = core.hi[RSP]!;
+    vmcs.lo[GUEST_RSP] = registers.lo[RSP]!;
+    vmcs.hi[GUEST_RSP] = registers.hi[RSP]!;
+    vmcs.lo[RIP_FIELD] = registers.lo[GUEST_RIP]!;
+    vmcs.hi[RIP_FIELD] = registers.hi[GUEST_RIP]!;
+    vmcs.lo[GUEST_RFLAGS] = registers.rflags;
+    copyRegisters(registers.lo, core.lo);
+    copyRegisters(registers.hi, core.hi);
     core.f[F.REST]! &= ~IF;
     const status = silicon.enter(!vmcs.launched);
     if (status === NEXT) return this.left(false);
@@ -449,15 +449,13 @@ export class VmxGuest {
     const { core, vmcs, xsave } = this;
     const { registers } = this.options;
     if (entered) {
-      for (let n = 0; n < 16; n++) {
-        registers.lo[n] = core.lo[n]!;
-        registers.hi[n] = core.hi[n]!;
-      }
-      registers.lo[RSP] = vmcs.lo[FIELD.GUEST_RSP]!;
-      registers.hi[RSP] = vmcs.hi[FIELD.GUEST_RSP]!;
-      registers.lo[GUEST_RIP] = vmcs.lo[FIELD.GUEST_RIP]!;
-      registers.hi[GUEST_RIP] = vmcs.hi[FIELD.GUEST_RIP]!;
-      registers.rflags = vmcs.lo[FIELD.GUEST_RFLAGS]!;
+      copyRegisters(core.lo, registers.lo);
+      copyRegisters(core.hi, registers.hi);
+      registers.lo[RSP] = vmcs.lo[GUEST_RSP]!;
+      registers.hi[RSP] = vmcs.hi[GUEST_RSP]!;
+      registers.lo[GUEST_RIP] = vmcs.lo[RIP_FIELD]!;
+      registers.hi[GUEST_RIP] = vmcs.hi[RIP_FIELD]!;
+      registers.rflags = vmcs.lo[GUEST_RFLAGS]!;
     }
     for (let n = 0; n < this.atRun.length; n++) this.switchOut(this.atRun[n]!);
     // The exit has cleared it.
@@ -465,7 +463,7 @@ export class VmxGuest {
       core.msrs.write(DEBUGCTL_INDEX, this.hostDebugctl, 0);
       core.clock.now[0]! += core.costs.op[OP.WRMSR]!;
     }
-    xsave.unload(core, vmcs.lo[FIELD.CR4_SHADOW]!);
+    xsave.unload(core, vmcs.lo[CR4_SHADOW]!);
     return STOP.EXIT;
   }
 
@@ -510,6 +508,12 @@ export class VmxGuest {
     const shadow = lo[number === 0 ? FIELD.CR0_SHADOW : FIELD.CR4_SHADOW]!;
     return (shadow & ~owned) | (lo[number === 0 ? FIELD.GUEST_CR0 : FIELD.GUEST_CR4]! & owned);
   }
+}
+
+/** All but RSP, which entries and exits move. */
+function copyRegisters(from: Int32Array, to: Int32Array): void {
+  for (let n = 0; n < RSP; n++) to[n] = from[n]!;
+  for (let n = RSP + 1; n < 16; n++) to[n] = from[n]!;
 }
 
 /** `adjust_vmx_controls()`: what hardware has of what KVM wants, and what it insists on. */

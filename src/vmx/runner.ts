@@ -1,4 +1,5 @@
 import { featureNamed } from '../cpuid/features.js';
+import { inRange } from '../cpuid/kernel-line.js';
 import {
   CR0_CD,
   CR0_ET,
@@ -49,6 +50,22 @@ import { msrIndex } from '../linux/user-return-rows.js';
 import { handlerOf } from './exit-handlers.js';
 import { VmxGuest } from './guest.js';
 
+// Fields of the hot path as constants: an object with so many names is slow to ask.
+const RIP_FIELD = FIELD.GUEST_RIP;
+const GUEST_INTERRUPTIBILITY = FIELD.GUEST_INTERRUPTIBILITY;
+const EXIT_REASON = FIELD.EXIT_REASON;
+const INSTRUCTION_ERROR = FIELD.INSTRUCTION_ERROR;
+const EXIT_INSTRUCTION_LENGTH = FIELD.EXIT_INSTRUCTION_LENGTH;
+const EXIT_QUALIFICATION = FIELD.EXIT_QUALIFICATION;
+const EXIT_INSTRUCTION_INFO = FIELD.EXIT_INSTRUCTION_INFO;
+const EXIT_INTERRUPTION_INFO = FIELD.EXIT_INTERRUPTION_INFO;
+const GUEST_PHYSICAL_ADDRESS = FIELD.GUEST_PHYSICAL_ADDRESS;
+const IDT_VECTORING_INFO = FIELD.IDT_VECTORING_INFO;
+const ENTRY_INTERRUPTION_INFO = FIELD.ENTRY_INTERRUPTION_INFO;
+const ENTRY_ERROR_CODE = FIELD.ENTRY_ERROR_CODE;
+const IDT_VECTORING_ERROR_CODE = FIELD.IDT_VECTORING_ERROR_CODE;
+const ENTRY_INSTRUCTION_LENGTH = FIELD.ENTRY_INSTRUCTION_LENGTH;
+
 const WORD = 0x1_0000_0000;
 
 /** `struct kvm_segment`, beyond what userspace's layout has a name for; `struct kvm_sregs`: CR0, CR2. */
@@ -82,6 +99,7 @@ const TABLES = [
 const EFER_INDEX = msrIndex('IA32_EFER');
 const TSX_CTRL_INDEX = msrIndex('IA32_TSX_CTRL');
 
+const LA57 = featureNamed('LA57');
 const RTM = featureNamed('RTM');
 const TSX_CTRL_RTM_DISABLE = 1n;
 
@@ -124,7 +142,18 @@ export class VmxRunner implements GuestRunner {
       hltExits: !vm.hltExitsDisabled,
       mwaitExits: (vm.disabledExits & 1) === 0,
       defects: vm.module.defects,
+      linearBits: inRange(scope.line, '6.18') ? () => this.hostLinearBits : () => this.guestLinearBits,
     });
+  }
+
+  /** `max_host_virt_addr_bits()`: as hardware has it, MSRs take what the CPU can do, whatever CR4.LA57 says (since 6.13). */
+  private get hostLinearBits(): number {
+    return (this.context.vcpu.cpuid.caps.words[LA57.word.id]! & LA57.mask) !== 0 ? 57 : 48;
+  }
+
+  /** `vcpu_virt_addr_bits()` */
+  private get guestLinearBits(): number {
+    return (this.context.vcpu.state.cr4 & CR4_LA57) !== 0 ? 57 : 48;
   }
 
   /** The vCPU's VMCS and world switch, for those who look behind KVM. */
@@ -245,8 +274,7 @@ export class VmxRunner implements GuestRunner {
     const { vmcs } = guest;
     const { registers, vcpu, memory } = context;
     // vmx_set_interrupt_shadow(): it is over when the instruction is.
-    if (registers.lo[GUEST_RIP] !== vmcs.lo[FIELD.GUEST_RIP])
-      vmcs.lo[FIELD.GUEST_INTERRUPTIBILITY]! &= ~INTERRUPT_SHADOW;
+    if (registers.lo[GUEST_RIP] !== vmcs.lo[RIP_FIELD]) vmcs.lo[GUEST_INTERRUPTIBILITY]! &= ~INTERRUPT_SHADOW;
     guest.xsave.xcr0 = vcpu.state.xcr0;
     guest.xsave.xss = vcpu.state.xss;
     if (memory.version !== this.memoryVersion) this.invalidate();
@@ -255,16 +283,16 @@ export class VmxRunner implements GuestRunner {
   private decode(): void {
     const { exit, guest, context } = this;
     const { lo, hi } = guest.vmcs;
-    if (guest.host.silicon.refusal !== 'legal' && (lo[FIELD.EXIT_REASON]! & ENTRY_FAILURE) === 0) {
+    if (guest.host.silicon.refusal !== 'legal' && (lo[EXIT_REASON]! & ENTRY_FAILURE) === 0) {
       // VMfail: KVM_EXIT_FAIL_ENTRY with the VM-instruction error.
       exit.kind = GUEST_EXIT.ENTRY_FAILED;
-      exit.reason = lo[FIELD.INSTRUCTION_ERROR]!;
+      exit.reason = lo[INSTRUCTION_ERROR]!;
       return;
     }
-    const reason = lo[FIELD.EXIT_REASON]!;
+    const reason = lo[EXIT_REASON]!;
     exit.reason = reason;
     exit.kind = handlerOf(reason);
-    exit.length = lo[FIELD.EXIT_INSTRUCTION_LENGTH]!;
+    exit.length = lo[EXIT_INSTRUCTION_LENGTH]!;
     exit.number = -1;
     exit.register = -1;
     switch (exit.kind) {
@@ -273,12 +301,12 @@ export class VmxRunner implements GuestRunner {
       case GUEST_EXIT.MSR_READ:
       case GUEST_EXIT.MSR_WRITE: {
         const immediate = reason === MSR_READ_IMM || reason === MSR_WRITE_IMM;
-        exit.number = (immediate ? lo[FIELD.EXIT_QUALIFICATION]! : context.registers.lo[RCX]!) >>> 0;
-        if (immediate) exit.register = (lo[FIELD.EXIT_INSTRUCTION_INFO]! >> REGISTER_SHIFT) & 0xf;
+        exit.number = (immediate ? lo[EXIT_QUALIFICATION]! : context.registers.lo[RCX]!) >>> 0;
+        if (immediate) exit.register = (lo[EXIT_INSTRUCTION_INFO]! >> REGISTER_SHIFT) & 0xf;
         break;
       }
       case GUEST_EXIT.CR_WRITE: {
-        const qualification = lo[FIELD.EXIT_QUALIFICATION]!;
+        const qualification = lo[EXIT_QUALIFICATION]!;
         if ((qualification & CR_IS_READ) !== 0) exit.kind = GUEST_EXIT.CR_READ;
         exit.number = qualification & 0xf;
         exit.register = (qualification >> 8) & 0xf;
@@ -288,12 +316,12 @@ export class VmxRunner implements GuestRunner {
         this.decodeException();
         break;
       case GUEST_EXIT.INTERRUPT:
-        if (reason === EXTERNAL_INTERRUPT && (lo[FIELD.EXIT_INTERRUPTION_INFO]! & INFO_VALID) !== 0)
-          exit.number = lo[FIELD.EXIT_INTERRUPTION_INFO]! & INFO_VECTOR;
+        if (reason === EXTERNAL_INTERRUPT && (lo[EXIT_INTERRUPTION_INFO]! & INFO_VALID) !== 0)
+          exit.number = lo[EXIT_INTERRUPTION_INFO]! & INFO_VECTOR;
         break;
       case GUEST_EXIT.NESTED_FAULT: {
-        const access = lo[FIELD.EXIT_QUALIFICATION]! & (EPT_R | EPT_W | EPT_X);
-        exit.gpa = (hi[FIELD.GUEST_PHYSICAL_ADDRESS]! >>> 0) * WORD + (lo[FIELD.GUEST_PHYSICAL_ADDRESS]! >>> 0);
+        const access = lo[EXIT_QUALIFICATION]! & (EPT_R | EPT_W | EPT_X);
+        exit.gpa = (hi[GUEST_PHYSICAL_ADDRESS]! >>> 0) * WORD + (lo[GUEST_PHYSICAL_ADDRESS]! >>> 0);
         exit.write = (access & EPT_W) !== 0;
         exit.fetch = (access & EPT_X) !== 0;
         break;
@@ -320,11 +348,11 @@ export class VmxRunner implements GuestRunner {
   /** `vmx_complete_interrupts()`: an event that was on its way is on its way again. */
   private completeInterrupts(): void {
     const { vmcs } = this.guest;
-    const info = vmcs.lo[FIELD.IDT_VECTORING_INFO]!;
+    const info = vmcs.lo[IDT_VECTORING_INFO]!;
     if ((info & INFO_VALID) === 0) return;
-    vmcs.lo[FIELD.ENTRY_INTERRUPTION_INFO] = info;
-    vmcs.lo[FIELD.ENTRY_ERROR_CODE] = vmcs.lo[FIELD.IDT_VECTORING_ERROR_CODE]!;
-    vmcs.lo[FIELD.ENTRY_INSTRUCTION_LENGTH] = vmcs.lo[FIELD.EXIT_INSTRUCTION_LENGTH]!;
+    vmcs.lo[ENTRY_INTERRUPTION_INFO] = info;
+    vmcs.lo[ENTRY_ERROR_CODE] = vmcs.lo[IDT_VECTORING_ERROR_CODE]!;
+    vmcs.lo[ENTRY_INSTRUCTION_LENGTH] = vmcs.lo[EXIT_INSTRUCTION_LENGTH]!;
   }
 
   inject(vector: number, hasErrorCode: boolean, errorCode: number): void {

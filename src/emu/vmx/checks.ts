@@ -30,6 +30,15 @@ import {
 import { FIELD } from './field-rows.js';
 import type { Vmcs } from './vmcs.js';
 
+// Fields of the hot path as constants: an object with so many names is slow to ask.
+const GUEST_CR3 = FIELD.GUEST_CR3;
+const GUEST_RFLAGS = FIELD.GUEST_RFLAGS;
+const GUEST_RIP = FIELD.GUEST_RIP;
+const GUEST_INTERRUPTIBILITY = FIELD.GUEST_INTERRUPTIBILITY;
+const ENTRY_INTERRUPTION_INFO = FIELD.ENTRY_INTERRUPTION_INFO;
+const ENTRY_ERROR_CODE = FIELD.ENTRY_ERROR_CODE;
+const ENTRY_INSTRUCTION_LENGTH = FIELD.ENTRY_INSTRUCTION_LENGTH;
+
 /**
  * The checks of VM entry (SDM volume 3, 28.2 and 28.3.1), as far as they matter to a guest in 64-bit mode: the number of
  * the first that fails, 0 when none does. Names are for people: {@link CHECKS}.
@@ -109,14 +118,14 @@ const GUEST_LONG = CHECK['guest IA-32e mode without paging or PAE'];
 const GUEST_PCID = CHECK['guest CR4.PCIDE outside IA-32e mode'];
 const GUEST_CET = CHECK['guest CR4.CET without CR0.WP'];
 const GUEST_FRED = CHECK['guest CR4.FRED outside IA-32e mode'];
-const GUEST_CR3 = CHECK['guest CR3 lies beyond physical memory'];
+const BAD_CR3 = CHECK['guest CR3 lies beyond physical memory'];
 const GUEST_CANONICAL = CHECK['a guest address is not canonical'];
 const GUEST_MSR = CHECK['a guest MSR has a reserved bit'];
 const GUEST_EFER = CHECK['guest EFER.LMA disagrees with the entry control'];
-const GUEST_RFLAGS = CHECK['guest RFLAGS has a reserved bit'];
-const GUEST_RIP = CHECK['guest RIP is not canonical'];
+const BAD_RFLAGS = CHECK['guest RFLAGS has a reserved bit'];
+const BAD_RIP = CHECK['guest RIP is not canonical'];
 const GUEST_IF = CHECK['guest RFLAGS.IF is zero and an interrupt is injected'];
-const GUEST_INTERRUPTIBILITY = CHECK['guest interruptibility is not valid'];
+const BAD_INTERRUPTIBILITY = CHECK['guest interruptibility is not valid'];
 const GUEST_ACTIVITY = CHECK['guest activity is not valid'];
 const GUEST_LINK = CHECK['the VMCS link pointer is not all ones'];
 
@@ -215,7 +224,7 @@ const WITH_ERROR_CODE =
 
 /** 28.2.1.3: the field of event injection. */
 export function checkEvent({ lo }: Vmcs, { capabilities }: Limits): number {
-  const info = lo[FIELD.ENTRY_INTERRUPTION_INFO]!;
+  const info = lo[ENTRY_INTERRUPTION_INFO]!;
   if ((info & INFO_VALID) === 0) return 0;
   const type = (info >> INFO_TYPE_SHIFT) & 7;
   const vector = info & INFO_VECTOR;
@@ -226,9 +235,9 @@ export function checkEvent({ lo }: Vmcs, { capabilities }: Limits): number {
   const wantsError = type === EVENT_TYPE.EXCEPTION && ((WITH_ERROR_CODE >>> vector) & 1) === 1;
   if (hasError && type !== EVENT_TYPE.EXCEPTION) return EVENT_BAD;
   if (hasError !== wantsError && !(type === EVENT_TYPE.EXCEPTION && capabilities.anyErrorCode)) return EVENT_BAD;
-  if (hasError && (lo[FIELD.ENTRY_ERROR_CODE]! & 0xffff_8000) !== 0) return EVENT_BAD;
+  if (hasError && (lo[ENTRY_ERROR_CODE]! & 0xffff_8000) !== 0) return EVENT_BAD;
   const isSoftware = type >= EVENT_TYPE.SOFTWARE_INTERRUPT && type <= EVENT_TYPE.SOFTWARE_EXCEPTION;
-  const length = lo[FIELD.ENTRY_INSTRUCTION_LENGTH]! >>> 0;
+  const length = lo[ENTRY_INSTRUCTION_LENGTH]! >>> 0;
   return isSoftware && length > 15 ? EVENT_BAD : 0;
 }
 
@@ -365,18 +374,18 @@ export function checkGuest({ lo, hi }: Vmcs, limits: Limits): number {
 
 /** The part of 28.3.1 that changes from entry to entry. */
 export function checkRun({ lo, hi }: Vmcs, limits: Limits): number {
-  const rflags = lo[FIELD.GUEST_RFLAGS]!;
-  if ((hi[FIELD.GUEST_CR3]! & limits.cr3Hi) !== 0) return GUEST_CR3;
-  if (!isLegalRflags(rflags, hi[FIELD.GUEST_RFLAGS]!)) return GUEST_RFLAGS;
+  const rflags = lo[GUEST_RFLAGS]!;
+  if ((hi[GUEST_CR3]! & limits.cr3Hi) !== 0) return BAD_CR3;
+  if (!isLegalRflags(rflags, hi[GUEST_RFLAGS]!)) return BAD_RFLAGS;
   // Bits 63:N must be alike, N the number of linear-address bits of the CPU, not of the guest's paging mode.
-  const top = hi[FIELD.GUEST_RIP]! >> limits.canonicalShift;
-  if (top !== 0 && top !== -1) return GUEST_RIP;
-  const blocked = lo[FIELD.GUEST_INTERRUPTIBILITY]!;
-  if ((blocked & ~0x1f) !== 0) return GUEST_INTERRUPTIBILITY;
+  const top = hi[GUEST_RIP]! >> limits.canonicalShift;
+  if (top !== 0 && top !== -1) return BAD_RIP;
+  const blocked = lo[GUEST_INTERRUPTIBILITY]!;
+  if ((blocked & ~0x1f) !== 0) return BAD_INTERRUPTIBILITY;
   if ((blocked & BLOCKED_BY_STI) !== 0 && ((blocked & BLOCKED_BY_MOV_SS) !== 0 || (rflags & IF) === 0))
-    return GUEST_INTERRUPTIBILITY;
-  const info = lo[FIELD.ENTRY_INTERRUPTION_INFO]!;
+    return BAD_INTERRUPTIBILITY;
+  const info = lo[ENTRY_INTERRUPTION_INFO]!;
   if ((info & INFO_VALID) === 0 || ((info >> INFO_TYPE_SHIFT) & 7) !== EVENT_TYPE.INTERRUPT) return 0;
-  if ((blocked & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) !== 0) return GUEST_INTERRUPTIBILITY;
+  if ((blocked & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) !== 0) return BAD_INTERRUPTIBILITY;
   return (rflags & IF) === 0 ? GUEST_IF : 0;
 }
