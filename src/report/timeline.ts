@@ -48,6 +48,7 @@ export function timelineSvg(run: ScenarioRun): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" ` +
       'font-family="Helvetica, Arial, sans-serif" font-size="12">',
+    `<title>${escaped(`${run.scenario}, kernel ${run.kernel}, policy ${run.policy}${module}: ${run.outcome}`)}</title>`,
     `<rect width="${WIDTH}" height="${height}" fill="#fff"/>`,
     text(14, 24, run.scenario, { size: 16, weight: 'bold' }),
     text(14, 44, `kernel ${run.kernel}, policy ${run.policy}${module}: ${run.outcome}`),
