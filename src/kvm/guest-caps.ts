@@ -6,6 +6,7 @@ import { dialectOf, type OverlayCaps } from './caps.js';
 import { ANY_INDEX, type CpuidTable } from './cpuid-table.js';
 import { cr4ReservedBits } from './cr4.js';
 import { COMMON_GUEST_ROWS } from './guest-cap-rows.js';
+import type { Defect } from './policy.js';
 import { isKvmSignature, KVM_CPUID_SIGNATURE, kvmSignatureBase } from './pv.js';
 import { guestSupportedXcr0, guestSupportedXss } from './runtime.js';
 import type { KvmScope } from './scope.js';
@@ -46,13 +47,21 @@ export class GuestCaps {
   /**
    * What a table gives; `latest` itself if that says so of this table too: the vCPUs of a VM hardly differ in what
    * counts here.
+   *
+   * @param defects those of the VM's kernel
    */
-  static of(table: CpuidTable, caps: OverlayCaps, vendor: VendorModule, latest: GuestCaps | null): GuestCaps {
+  static of(
+    table: CpuidTable,
+    caps: OverlayCaps,
+    vendor: VendorModule,
+    latest: GuestCaps | null,
+    defects: ReadonlySet<Defect>,
+  ): GuestCaps {
     readInputs(table, caps, scratch);
-    return latest?.isOf(scratch) ? latest : new GuestCaps(scratch.slice(), caps, vendor);
+    return latest?.isOf(scratch) ? latest : new GuestCaps(scratch.slice(), caps, vendor, defects);
   }
 
-  private constructor(inputs: Uint32Array, caps: OverlayCaps, vendor: VendorModule) {
+  private constructor(inputs: Uint32Array, caps: OverlayCaps, vendor: VendorModule, defects: ReadonlySet<Defect>) {
     this.inputs = inputs;
     const masks = masksOf(caps);
     for (const { id } of HARDWARE_WORDS) this.words[id] = masks[id]! & inputs[id]!;
@@ -61,7 +70,10 @@ export class GuestCaps {
     this.supportedXss = inputs[INPUT.xss]!;
     this.maxPhysicalAddressBits = inputs[INPUT.maxPhysicalAddressBits]!;
     this.reservedGpaBits = reservedAbove(this.maxPhysicalAddressBits);
-    this.cr4ReservedBits = cr4ReservedBits(caps.words, caps.scope.line) | cr4ReservedBits(this.words, caps.scope.line);
+    const { line } = caps.scope;
+    this.cr4ReservedBits = defects.has('cr4-guest-cpuid-only')
+      ? cr4ReservedBits(inputs, line)
+      : cr4ReservedBits(caps.words, line) | cr4ReservedBits(this.words, line);
     this.isAmdCompatible = inputs[INPUT.isAmdCompatible] !== 0;
     this.pvFeatures = inputs[INPUT.pvFeatures]!;
   }

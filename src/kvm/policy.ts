@@ -36,6 +36,8 @@ export type Placement = (typeof PLACEMENTS)[number];
  *   written, whether it has or not, as until the fix of 6.19;
  * - `svm-debugctl-not-switched`: kvm-amd leaves DEBUGCTL alone unless hardware switches it, as before 433265870ab3 (6.14):
  *   a host that traps bus locks traps those of its guests;
+ * - `cr4-guest-cpuid-only`: which bits of CR4 are reserved follows the guest's CPUID alone, as before b11306b53b25 (5.6): a
+ *   guest may have CR4.LA57 on a CPU without it;
  * - `umwait-passthrough`: kvm-intel lets guests reach IA32_UMWAIT_CONTROL, and nobody restores the host's value. No kernel
  *   was ever like that: it shows what the shadow is for.
  */
@@ -45,6 +47,7 @@ export const DEFECTS = [
   'tdx-nent-double-fetch',
   'stale-user-return',
   'svm-debugctl-not-switched',
+  'cr4-guest-cpuid-only',
   'umwait-passthrough',
 ] as const;
 export type Defect = (typeof DEFECTS)[number];

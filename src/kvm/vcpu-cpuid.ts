@@ -80,7 +80,8 @@ export class VcpuCpuid implements RuntimeRules {
     const { table } = this;
     if (this.knownCaps === null) {
       const { vm } = this;
-      this.knownCaps = GuestCaps.of(table, this.caps, vm.module.vendor, vm.latestGuestCaps);
+      const { vendor, defects } = vm.module;
+      this.knownCaps = GuestCaps.of(table, this.caps, vendor, vm.latestGuestCaps, defects);
       vm.latestGuestCaps = this.knownCaps;
     }
     return this.knownCaps;
