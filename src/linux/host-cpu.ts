@@ -1,10 +1,13 @@
 import { CR4_FRED_HI } from '../emu/control.js';
 import { type Core, RSP } from '../emu/core/core.js';
 import { ACTIVITY, type Stop, VECTOR } from '../emu/core/status.js';
+import { note, TRACE } from '../emu/core/trace.js';
 import { OP } from '../emu/isa/forms.js';
+import { MSR_OK } from '../emu/msrs.js';
 import { writeMsr } from './charge.js';
 import type { CpuRow } from './cpu-rows.js';
 import { type End, kernelText } from './entry.js';
+import type { KernelLog } from './kernel-log.js';
 import type { KernelMemory, ProgramSlots } from './kernel-memory.js';
 import {
   KERNEL_CS,
@@ -49,6 +52,8 @@ export interface CpuArea {
   readonly perCpuPhysical: number;
   readonly programs: ProgramSlots;
   readonly refused: readonly CpuRow[];
+  /** That of the machine. */
+  readonly log: KernelLog;
 }
 
 /** A program that does nothing. */
@@ -78,6 +83,8 @@ export class HostCpu {
   readonly perCpu: number;
   /** MSR writes that faulted while the CPU was brought up: flags that were forced on, say. */
   readonly refused: readonly CpuRow[];
+  /** What the kernel has printed, on all CPUs. */
+  readonly log: KernelLog;
   private readonly programs: ProgramSlots;
   private readonly fred: boolean;
   private task: Task;
@@ -92,6 +99,7 @@ export class HostCpu {
     this.perCpu = area.perCpuPhysical;
     this.programs = area.programs;
     this.refused = area.refused;
+    this.log = area.log;
     this.userReturn = new UserReturnMsrs(core);
     this.fred = (core.control.hi[4]! & CR4_FRED_HI) !== 0;
     this.task = idle;
@@ -130,6 +138,35 @@ export class HostCpu {
   /** `fred_sync_rsp0()`: somebody has written IA32_FRED_RSP0 by hand. */
   syncFredRsp0(value: bigint): void {
     this.fredRsp0 = value;
+  }
+
+  /** `wrmsrq()`: a WRMSR of the kernel's own. Should it fault, nothing has changed, and the kernel says so and goes on. */
+  wrmsr(index: number, lo: number, hi: number): void {
+    const { core } = this;
+    core.clock.now[0]! += core.costs.op[OP.WRMSR]!;
+    if (core.msrs.write(index, lo, hi) === MSR_OK) {
+      note(core, TRACE.WRMSR, index, lo);
+      return;
+    }
+    const tried = `${hexWord(hi)}${hexWord(lo)}`;
+    this.uncheckedAccess('WRMSR', `WRMSR to 0x${index.toString(16)} (tried to write 0x${tried})`);
+  }
+
+  /** `rdmsrq()`, likewise, into `core.msrs.value`. Should it fault, the kernel reads zero. */
+  rdmsr(index: number): void {
+    const { core } = this;
+    core.clock.now[0]! += core.costs.op[OP.RDMSR]!;
+    if (core.msrs.read(index) === MSR_OK) return;
+    core.msrs.value.fill(0);
+    this.uncheckedAccess('RDMSR', `RDMSR from 0x${index.toString(16)}`);
+  }
+
+  /** #GP in the kernel, and `ex_handler_msr()`. */
+  private uncheckedAccess(instruction: string, text: string): void {
+    const { clock, costs } = this.core;
+    clock.advance(costs.of('int_exception_idt_r3_r0'));
+    const line = { cpu: this.id, cycle: clock.now[0]!, text: `unchecked MSR access error: ${text}` };
+    this.log.printOnce(instruction, line);
   }
 
   /** Runs a program in the kernel, to its end or to a limit of cycles. */
@@ -204,7 +241,7 @@ export class HostCpu {
     // The HLT at the end is ours, not the program's.
     const stopped = core.clock.now[0]! - (end === null ? 0 : core.costs.op[OP.HLT]!);
     const logged = Number(this.readPerCpu(PER_CPU.LOG_COUNT));
-    const events = this.log(logged - running.logged);
+    const events = this.lastEvents(logged - running.logged);
     const result: ProgramResult = {
       end,
       stop,
@@ -297,7 +334,7 @@ export class HostCpu {
   }
 
   /** The last events, oldest first, as far as the ring holds them. */
-  private log(count: number): readonly LoggedEvent[] {
+  private lastEvents(count: number): readonly LoggedEvent[] {
     const kept = Math.min(count, LOG_SIZE / LOG_RECORD);
     const next = Number(this.readPerCpu(PER_CPU.LOG_NEXT));
     return Array.from({ length: kept }, (_, at) => {
@@ -339,6 +376,8 @@ export class HostCpu {
     this.memory.write(this.perCpu + offset, value);
   }
 }
+
+const hexWord = (word: number): string => (word >>> 0).toString(16).padStart(8, '0');
 
 function named(values: readonly bigint[]): Registers {
   return Object.fromEntries(GENERAL_REGISTERS.map((name, slot) => [name, values[slot]!])) as Registers;

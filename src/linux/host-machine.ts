@@ -6,6 +6,7 @@ import { bringUp, type CpuScope, type Places, partOf } from './cpu-bringup.js';
 import { kernelText } from './entry.js';
 import { HostCpu } from './host-cpu.js';
 import type { HostKernel } from './host-kernel.js';
+import { KernelLog } from './kernel-log.js';
 import { GDT_LIMIT, IDT_LIMIT, KernelMemory, TSS_LIMIT } from './kernel-memory.js';
 import { type CpuPlaces, FRED_ENTRY, IDT, TSS_SELECTOR } from './layout.js';
 import { hasFlag } from './scope.js';
@@ -29,6 +30,8 @@ export class HostMachine {
   readonly kernel: HostKernel;
   readonly memory: KernelMemory;
   readonly cpus: readonly HostCpu[];
+  /** What the kernel has printed since it was booted. */
+  readonly log = new KernelLog();
   /** `/sys/devices/system/cpu/umwait_control/`; `null` on CPUs without WAITPKG. */
   readonly umwait: UmwaitControl | null;
 
@@ -101,7 +104,12 @@ export class HostMachine {
     if (hasFlag(scope, 'FRED')) point(core.idtr, 0n, 0);
     else point(core.idtr, IDT, IDT_LIMIT);
     const refused = bringUp(core, scope, placesOf(area), this.memory.cr3, this.memory.la57);
-    return new HostCpu(core, this.memory, { ...area, refused }, new Task(this.memory, `task/${scope.number}`));
+    return new HostCpu(
+      core,
+      this.memory,
+      { ...area, refused, log: this.log },
+      new Task(this.memory, `task/${scope.number}`),
+    );
   }
 }
 

@@ -5,6 +5,7 @@ import { emulatedWrongSubleaf } from './emulated-wrong-subleaf.js';
 import { fredFutureModule } from './fred-future-module.js';
 import { fredOverwrite } from './fred-overwrite.js';
 import { fredTaskSwitch } from './fred-task-switch.js';
+import { la57Vm } from './la57-vm.js';
 import { restoredState } from './restored-state.js';
 import type { Scenario, ScenarioRun, Variant } from './scenario.js';
 import { Stage } from './stage.js';
@@ -26,6 +27,7 @@ export type { RestoreOptions } from './td-guest.js';
 /** All scenarios, in the order in which they are told. */
 export const SCENARIOS: readonly Scenario[] = [
   waitpkgVmx,
+  la57Vm,
   waitpkgTd,
   waitpkgTdWrite,
   tsxTd,

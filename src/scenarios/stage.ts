@@ -16,6 +16,7 @@ import { errnoName } from '../linux/errno.js';
 import type { HostCpu } from '../linux/host-cpu.js';
 import { HostMachine } from '../linux/host-machine.js';
 import { diffHostState, type HostChange, type HostState, hostState } from '../linux/host-state.js';
+import type { LogLine } from '../linux/kernel-log.js';
 import { kvmAmd } from '../svm/svm.js';
 import type { TdRunner } from '../tdx/kvm-run.js';
 import { KvmTdVcpu } from '../tdx/kvm-vcpu.js';
@@ -109,7 +110,9 @@ export class Stage {
   host(text: string, act: (cpu: HostCpu) => void, cpu: HostCpu = this.cpu): void {
     this.tell('host', text, cpu);
     this.during('host', text, cpu, () => act(cpu));
-    if (!this.guestRan) this.states[cpu.id] = hostState(cpu.core);
+    if (this.guestRan) return;
+    this.states[cpu.id] = hostState(cpu.core);
+    this.watcher.guests.length = 0;
   }
 
   private during<T>(lane: Span['lane'], text: string, cpu: HostCpu, act: () => T): T {
@@ -191,10 +194,20 @@ export class Stage {
     this.guestRan = true;
     this.tell('kvm', 'KVM_RUN', cpu);
     const began = cpu.core.clock.now[0]!;
+    const { lines } = this.machine.log;
+    const printed = lines.length;
     const reason = this.during('kvm', 'KVM_RUN', cpu, run);
+    for (let number = printed; number < lines.length; number++) this.printed(lines[number]!, number + 1);
     this.tell('kvm', `KVM_RUN: ${reason}`, cpu);
     this.inspect(cpu, this.watcher.leftAfter(cpu.id, began) ?? undefined);
     return reason;
+  }
+
+  /** The kernel has something to say while it runs a guest: it is not well. */
+  private printed({ cpu, cycle, text }: LogLine, number: number): void {
+    this.moments.push({ cpu, cycle, lane: 'host', text: `the kernel prints: ${text}` });
+    this.harmed ??= cycle;
+    this.change(null, `line ${number} of the kernel log`, 'none', text, this.machine.cpus[cpu]!);
   }
 
   /** Plays it. */

@@ -5,10 +5,14 @@ import type { Assembler } from '../emu/isa/asm.js';
 import {
   KVM_GET_SREGS,
   KVM_RUN,
+  KVM_SET_MSRS,
   KVM_SET_REGS,
   KVM_SET_SREGS,
   KVM_SET_USER_MEMORY_REGION,
   MEMORY_REGION_SIZE,
+  MSR_DATA,
+  MSR_ENTRY_SIZE,
+  MSRS_HEADER_SIZE,
   REGS_SIZE,
   RFLAGS,
   RIP,
@@ -35,6 +39,8 @@ export interface VmOptions {
   readonly cpu?: HostCpu;
   /** Bits of CR4 beyond PAE, OSFXSR and OSXSAVE. */
   readonly cr4?: bigint;
+  /** MSRs that userspace sets, by index. */
+  readonly msrs?: readonly (readonly [index: number, value: bigint])[];
   /** The whole table, made from what KVM_GET_SUPPORTED_CPUID reports. */
   readonly entries?: (supported: readonly CpuidEntry2[]) => readonly CpuidEntry2[];
 }
@@ -57,13 +63,13 @@ export function vmGuest(
   stage: Stage,
   features: readonly string[],
   program: (a: Assembler) => void,
-  { cpu = stage.cpu, cr4 = 0n, entries }: VmOptions = {},
+  { cpu = stage.cpu, cr4 = 0n, msrs = [], entries }: VmOptions = {},
 ): Guest {
   const vmm = stage.vmmOn(cpu);
   warmUp(stage, cpu);
   const supported = vmm.supported().entries;
   const table = entries?.(supported) ?? withFeatures(supported, features.map(featureNamed));
-  const { fd, steps } = makeVm(vmm, table, guestImage(program), cr4);
+  const { fd, steps } = makeVm(vmm, table, guestImage(program), cr4, msrs);
   for (const { ioctl, errno } of steps) stage.tell('kvm', `${ioctl}: ${errno}`, cpu);
   const failed = steps.find(({ errno }) => errno !== 'OK');
   if (failed) stage.refuse(failed.ioctl, failed.errno);
@@ -97,7 +103,7 @@ function halts(a: Assembler): void {
   a.hlt();
 }
 
-/** One ioctl of a VMM, and its answer. */
+/** One ioctl of a VMM, and its answer: `OK`, an errno, or how many MSRs were taken of those that were not all. */
 interface Step {
   readonly ioctl: string;
   readonly errno: string;
@@ -109,6 +115,7 @@ export function makeVm(
   table: readonly CpuidEntry2[],
   image: GuestImage,
   cr4: bigint,
+  msrs: NonNullable<VmOptions['msrs']> = [],
 ): { readonly fd: number; readonly errno: string; readonly steps: readonly Step[] } {
   const { process } = vmm;
   const vm = vmm.prepareVm(VM_TYPES.default);
@@ -122,6 +129,10 @@ export function makeVm(
   call('KVM_GET_SREGS', fd, KVM_GET_SREGS, sregs);
   putSregs(vmm, sregs, image, cr4);
   call('KVM_SET_SREGS', fd, KVM_SET_SREGS, sregs);
+  if (steps.at(-1)!.errno === 'OK' && msrs.length > 0) {
+    const taken = process.ioctl(fd, KVM_SET_MSRS, msrArray(vmm, msrs));
+    steps.push({ ioctl: 'KVM_SET_MSRS', errno: taken === msrs.length ? 'OK' : `${taken} of ${msrs.length} MSRs` });
+  }
   call('KVM_SET_REGS', fd, KVM_SET_REGS, regs(vmm, image));
   return { fd, errno: steps.at(-1)!.errno, steps };
 }
@@ -158,6 +169,19 @@ function putSregs({ process: { memory } }: Vmm, address: number, { cr3 }: GuestI
   view.setBigUint64(at + SREGS_CR3, cr3, true);
   view.setBigUint64(at + SREGS_CR4, CR4 | cr4, true);
   view.setBigUint64(at + SREGS_EFER, EFER, true);
+}
+
+/** `struct kvm_msrs` */
+function msrArray({ process: { memory } }: Vmm, msrs: NonNullable<VmOptions['msrs']>): number {
+  const address = memory.mmap(MSRS_HEADER_SIZE + msrs.length * MSR_ENTRY_SIZE);
+  const at = address - memory.base;
+  memory.view.setUint32(at, msrs.length, true);
+  msrs.forEach(([index, value], number) => {
+    const entry = at + MSRS_HEADER_SIZE + number * MSR_ENTRY_SIZE;
+    memory.view.setUint32(entry, index, true);
+    memory.view.setBigUint64(entry + MSR_DATA, value, true);
+  });
+  return address;
 }
 
 function regs({ process: { memory } }: Vmm, { rip, rsp }: GuestImage): number {

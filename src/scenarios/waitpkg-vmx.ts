@@ -25,6 +25,7 @@ export const waitpkgVmx: Scenario = {
   host: 'sapphire-rapids',
   kernels: ['7.3'],
   modules: [],
+  control: true,
   watch: ['IA32_UMWAIT_CONTROL'],
   limits: 'There is nothing to prevent: KVM knows the feature and shadows its MSR.',
   sources: [

@@ -260,7 +260,7 @@ describe('MSRs', () => {
   test.each([
     ['reserved bit 1 of IA32_UMWAIT_CONTROL', UMWAIT_CONTROL, 2n],
     ['its upper half', UMWAIT_CONTROL, 1n << 32n],
-    ['an LSTAR that is not canonical', LSTAR, 0x8000_0000_0000n],
+    ['an LSTAR that is not canonical', LSTAR, 0x0100_0000_0000_0000n],
     ['an MSR that nobody knows', 0x1234, 0n],
     ['LME while paging', 0xc000_0080, 0n],
     ['a memory type of PAT that is reserved', 0x277, 2n],
