@@ -22,6 +22,8 @@ const MAP_SIZE = 4096;
 const PAGE = 0x1000;
 const PAGE_MASK = 0xfff;
 const BYTES = BLOCKS * 64;
+/** No address space. */
+const NOWHERE = 0;
 
 export class BlockCache {
   /** Decoded instructions, `INSN_WORDS` each. */
@@ -43,7 +45,7 @@ export class BlockCache {
   readonly endHi = new Int32Array(BLOCKS);
   /** Sum of its costs, without what is only known at run time. */
   readonly cycles = new Int32Array(BLOCKS);
-  /** Where its bytes lie in memory, and how many they are. A block that is not kept has none of a meaning. */
+  /** Where its bytes lie in memory, and how many they are. */
   readonly offset = new Int32Array(BLOCKS);
   readonly length = new Int32Array(BLOCKS);
   private readonly generation = new Int32Array(BLOCKS);
@@ -65,7 +67,9 @@ export class BlockCache {
 
   private readonly core: Core;
   private readonly decoder = new Decoder();
+  /** By a hash of the address: the first block there; {@link others} has those behind it. */
   private readonly map = new Int16Array(MAP_SIZE).fill(-1);
+  private readonly others = new Int16Array(BLOCKS);
   private readonly bytes = new Uint8Array(BYTES);
   private readonly straddling = new Uint8Array(2 * MAX_LENGTH);
   private blocks = 0;
@@ -83,21 +87,21 @@ export class BlockCache {
     const { core, map } = this;
     const lo = core.lo[16]!;
     const hi = core.hi[16]!;
-    const block = map[placeOf(lo)]!;
     const { tlb } = core.mmu;
-    if (
-      block >= 0 &&
-      this.ripLo[block] === lo &&
-      this.ripHi[block] === hi &&
-      this.space[block] === tlb.current &&
-      this.version[block] === tlb.version &&
-      this.access[block] === core.fetchAccess &&
-      this.generation[block] === core.memory.generations[this.offset[block]! >>> 12]
-    ) {
-      this.running = block;
-      this.runningFrom = this.offset[block]!;
-      this.runningTo = this.runningFrom + this.length[block]!;
-      return block;
+    for (let block = map[placeOf(lo)]!; block >= 0; block = this.others[block]!) {
+      if (
+        this.ripLo[block] === lo &&
+        this.ripHi[block] === hi &&
+        this.space[block] === tlb.current &&
+        this.version[block] === tlb.version &&
+        this.access[block] === core.fetchAccess &&
+        this.generation[block] === core.memory.generations[this.offset[block]! >>> 12]
+      ) {
+        this.running = block;
+        this.runningFrom = this.offset[block]!;
+        this.runningTo = this.runningFrom + this.length[block]!;
+        return block;
+      }
     }
     return this.miss(lo, hi);
   }
@@ -127,6 +131,12 @@ export class BlockCache {
     return this.insns[number * INSN_WORDS + 2]!;
   }
 
+  /** What a block was decoded from: a view, good until the next block is decoded. */
+  bytesOf(block: number): Uint8Array {
+    const at = this.copyAt[block]!;
+    return this.bytes.subarray(at, at + this.length[block]!);
+  }
+
   /** A slot of the register file that holds a constant. */
   constant(lo: number, hi: number): number {
     const { core } = this;
@@ -151,34 +161,63 @@ export class BlockCache {
       return -1;
     }
     const place = placeOf(lo);
-    const known = this.map[place]!;
-    if (known >= 0 && this.ripLo[known] === lo && this.ripHi[known] === hi && this.isSame(known, at)) {
-      this.enter(known, memory.generations[at >>> 12]!);
-      return known;
+    const known = this.known(lo, hi, at, place);
+    if (known >= 0) {
+      const across = this.isAcross(known);
+      if (across && !this.fetchAcross(lo, hi, at)) return -1;
+      if (this.isSame(known, across ? this.straddling : memory.bytes, across ? 0 : at)) {
+        this.enter(known, memory.generations[at >>> 12]!);
+        return known;
+      }
+      this.forget(known, place);
     }
     return this.decode(lo, hi, at, place);
   }
 
-  /** Whether a block's bytes are still what memory has at an offset. */
-  private isSame(block: number, at: number): boolean {
-    if (this.offset[block] !== at) return false;
-    const { bytes } = this.core.memory;
+  /** The block that was decoded from what memory had at an offset, or -1. */
+  private known(lo: number, hi: number, at: number, place: number): number {
+    let block = this.map[place]!;
+    while (block >= 0 && (this.ripLo[block] !== lo || this.ripHi[block] !== hi || this.offset[block] !== at))
+      block = this.others[block]!;
+    return block;
+  }
+
+  /** A block whose bytes were overwritten. */
+  private forget(block: number, place: number): void {
+    if (this.map[place] === block) {
+      this.map[place] = this.others[block]!;
+      return;
+    }
+    let before = this.map[place]!;
+    while (this.others[before] !== block) before = this.others[before]!;
+    this.others[before] = this.others[block]!;
+  }
+
+  /** Whether a block's bytes are still those at an offset of others. */
+  private isSame(block: number, bytes: Uint8Array, at: number): boolean {
     const copy = this.copyAt[block]!;
     const length = this.length[block]!;
     for (let i = 0; i < length; i++) if (bytes[at + i] !== this.bytes[copy + i]) return false;
     return true;
   }
 
+  /** Whether a block is an instruction that goes on in the next page. */
+  isAcross(block: number): boolean {
+    return (this.offset[block]! & PAGE_MASK) + this.length[block]! > PAGE;
+  }
+
   /** The block is good for the present address space and state of its page. */
   private enter(block: number, generation: number): void {
     const { core } = this;
+    const across = this.isAcross(block);
     this.generation[block] = generation;
-    this.space[block] = core.mmu.tlb.current;
+    // What lies in two pages is looked at every time.
+    this.space[block] = across ? NOWHERE : core.mmu.tlb.current;
     this.version[block] = core.mmu.tlb.version;
     this.access[block] = core.fetchAccess;
     this.running = block;
-    this.runningFrom = this.offset[block]!;
-    this.runningTo = this.runningFrom + this.length[block]!;
+    this.runningFrom = across ? 0 : this.offset[block]!;
+    this.runningTo = across ? 0 : this.runningFrom + this.length[block]!;
   }
 
   private decode(lo: number, hi: number, at: number, place: number): number {
@@ -208,7 +247,7 @@ export class BlockCache {
       if (length < room) outcome = this.decoder.decode(memory.bytes, at + length, room - length, this.insns, insn);
       if (outcome === OUTCOME.NEEDS_MORE) {
         if (count > 0) break;
-        return this.decodeStraddling(block, lo, hi, at, room);
+        return this.decodeAcross(block, lo, hi, at, place);
       }
       const insnLength = this.insns[insn + 2]!;
       lower(core, number, outcome, (lo + length + insnLength) | 0, carried(lo, hi, length + insnLength));
@@ -218,41 +257,49 @@ export class BlockCache {
       ends = outcome !== OUTCOME.DECODED || endsBlock(this.insns[insn]!);
     }
     dropDeadFlags(core, this.used, count);
-    this.finish(block, count, length, cycles);
-    this.bytes.set(memory.bytes.subarray(at, at + length), this.usedBytes);
-    this.copyAt[block] = this.usedBytes;
-    this.usedBytes += length;
-    this.map[place] = block;
-    this.enter(block, memory.generations[at >>> 12]!);
-    return block;
+    return this.finish(block, count, length, cycles, memory.bytes.subarray(at, at + length), place);
   }
 
-  /** An instruction that goes on in the next page: a block of its own, which is not kept. */
-  private decodeStraddling(block: number, lo: number, hi: number, at: number, room: number): number {
+  /** The bytes of an instruction that goes on in the next page. @returns `false` when fetching them faults */
+  private fetchAcross(lo: number, hi: number, at: number): boolean {
     const { core, straddling } = this;
     const { memory, mmu } = core;
+    const room = PAGE - (at & PAGE_MASK);
     straddling.fill(0);
     straddling.set(memory.bytes.subarray(at, at + room));
     const status = mmu.translate((lo + room) | 0, carried(lo, hi, room), core.fetchAccess);
     if (status !== PAGING_OK) {
-      this.blocks--;
       translationFault(core, status, false);
-      return -1;
+      return false;
     }
     if (mmu.offset >= 0) straddling.set(memory.bytes.subarray(mmu.offset, mmu.offset + MAX_LENGTH), room);
     else straddling.fill(0xff, room);
+    return true;
+  }
+
+  /** An instruction that goes on in the next page: a block of its own. */
+  private decodeAcross(block: number, lo: number, hi: number, at: number, place: number): number {
+    if (!this.fetchAcross(lo, hi, at)) {
+      this.blocks--;
+      return -1;
+    }
+    const { core, straddling } = this;
     const number = this.used;
     const outcome = this.decoder.decode(straddling, 0, MAX_LENGTH, this.insns, number * INSN_WORDS);
     const length = this.insns[number * INSN_WORDS + 2]!;
     lower(core, number, outcome, (lo + length) | 0, carried(lo, hi, length));
-    this.finish(block, 1, length, this.cyclesOf[number]!);
-    this.running = block;
-    this.runningFrom = 0;
-    this.runningTo = 0;
-    return block;
+    return this.finish(block, 1, length, this.cyclesOf[number]!, straddling.subarray(0, length), place);
   }
 
-  private finish(block: number, count: number, length: number, cycles: number): void {
+  /** Enters a block that has been decoded. @returns its number */
+  private finish(
+    block: number,
+    count: number,
+    length: number,
+    cycles: number,
+    bytes: Uint8Array,
+    place: number,
+  ): number {
     this.count[block] = count;
     this.length[block] = length;
     this.cycles[block] = cycles;
@@ -260,6 +307,13 @@ export class BlockCache {
     this.endHi[block] = carried(this.ripLo[block]!, this.ripHi[block]!, length);
     this.used += count;
     this.serial[block] = ++this.serials;
+    this.bytes.set(bytes, this.usedBytes);
+    this.copyAt[block] = this.usedBytes;
+    this.usedBytes += length;
+    this.others[block] = this.map[place]!;
+    this.map[place] = block;
+    this.enter(block, this.core.memory.generations[this.offset[block]! >>> 12]!);
+    return block;
   }
 }
 

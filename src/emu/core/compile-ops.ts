@@ -160,11 +160,14 @@ const branch: OpWriter = (w, { a, b }) => {
   w.branches(conditionText(w.flags, a), b, true);
 };
 
+/** Its record in `core.blocks.insns`. */
+const record = ({ number }: Micro): string => `(blocks.first[blocks.running]+${number})*${INSN_WORDS}`;
+
 const interpreted: OpWriter = (w, micro) => w.interprets(micro);
 
 export const OP_WRITERS: OpWriters = {
-  INTEGER: (w, micro) => w.calls(`integer(core,${micro.number * INSN_WORDS})`, micro, false),
-  SYSTEM: (w, micro) => w.calls(`system(core,${micro.number * INSN_WORDS})`, micro, true),
+  INTEGER: (w, micro) => w.calls(`integer(core,${record(micro)})`, micro, false),
+  SYSTEM: (w, micro) => w.calls(`system(core,${record(micro)})`, micro, true),
   UNDEFINED: interpreted,
   LIMIT: interpreted,
   TOO_LONG: interpreted,

@@ -7,7 +7,8 @@ import { FAULT, JUMP, SPLIT } from './status.js';
 /**
  * Writes the text of a block's function. Registers are local variables between the points at which somebody else may see
  * them: `l3`, `h3` are the halves of RBX. What is known when the block is decoded (constants, addresses of code, costs,
- * which instruction sets the flags that a branch looks at) stands in the text as a number.
+ * which instruction sets the flags that a branch looks at) stands in the text as a number; only not where the block lies in
+ * the cache, so that its function is good for the same code when the cache has been cleared.
  *
  * Locals beside those and those of `compile-flags.ts`: `al`, `ah` the linear address of an access, `vl`, `vh` what was
  * loaded, `p` its place in words of memory, `q` the place of its page in `tlb.quick`, `w` words of memory, `g` its
@@ -16,7 +17,7 @@ import { FAULT, JUMP, SPLIT } from './status.js';
 
 /** A micro-operation, as the writers of `compile-ops.ts` get it. */
 export interface Micro {
-  /** Number of the instruction. */
+  /** Its place among those of its block. */
   readonly number: number;
   readonly a: number;
   readonly b: number;
@@ -77,6 +78,7 @@ export class BlockWriter {
 
   private isLoop(): boolean {
     const { micros, ripLo, ripHi } = this.core.blocks;
+    if (this.core.blocks.isAcross(this.block)) return false;
     for (let number = this.first; number < this.first + this.count; number++) {
       const x = micros[number * MICRO_WORDS + MICRO.FULL]!;
       if (x < X.NOP || x === X.CALL || x === X.RET) return false;
@@ -92,13 +94,13 @@ export class BlockWriter {
   write(operation: (writer: BlockWriter, micro: Micro, x: number) => void): string {
     const { micros } = this.core.blocks;
     for (let number = this.first; number < this.first + this.count; number++) {
-      this.at = number;
+      this.at = number - this.first;
       const m = number * MICRO_WORDS;
       const x = micros[m + MICRO.FULL]!;
       operation(
         this,
         {
-          number,
+          number: this.at,
           a: micros[m + MICRO.A]!,
           b: micros[m + MICRO.B]!,
           c: micros[m + MICRO.C]!,
@@ -190,7 +192,7 @@ export class BlockWriter {
     const { number } = micro;
     if (isSystem) this.owes = true;
     this.emitSpill();
-    this.emit(`{const s=${call};if(s!==0){core.at=${number};`);
+    this.emit(`{const s=${call};if(s!==0){core.at=blocks.first[blocks.running]+${number};`);
     this.emit(() => `if(s===${JUMP}){${this.accountText()}return ${JUMP};}`);
     this.emit('return s;}}');
     this.dirty = new Set();
@@ -205,7 +207,7 @@ export class BlockWriter {
   /** The interpreter executes the last instruction. */
   interprets({ number }: Micro): void {
     this.emitSpill();
-    this.emit(`return execute(core,${number},${number + 1},${MICRO.FULL});`);
+    this.emit(`{const at=blocks.first[blocks.running]+${number};return execute(core,at,at+1,${MICRO.FULL});}`);
   }
 
   private refreshText(all: boolean): string {
@@ -266,7 +268,9 @@ export class BlockWriter {
     this.emit(`${this.quickText(address, size, 0, 'ra')}){p=(quick[q+3]+(${lo}&4095))>>2;`);
     this.emit(`vl=w[p];${size === 8 ? 'vh=w[p+1];' : ''}}else{`);
     this.emitSpill();
-    this.emit(`if(${by}(core,${lo},${hi},${size})!==0){core.at=${number};return ${FAULT};}`);
+    this.emit(
+      `if(${by}(core,${lo},${hi},${size})!==0){core.at=blocks.first[blocks.running]+${number};return ${FAULT};}`,
+    );
     this.emit(`vl=v[0];${size === 8 ? 'vh=v[1];' : ''}`);
     this.emitSlow();
   }
@@ -277,13 +281,15 @@ export class BlockWriter {
     const { lo, hi } = address;
     const { offset, length } = this.core.blocks;
     const from = literal(offset[this.block]! - 7);
-    const span = length[this.block]! + 7;
+    const span = this.core.blocks.isAcross(this.block) ? 0 : length[this.block]! + 7;
     const valueHi = size === 8 ? value.hi : '0';
     this.emit(`${this.quickText(address, size, QUICK_HALF, 'wa')}&&!watched){p=quick[q+3]+(${lo}&4095);`);
     this.emit(`w[p>>2]=${value.lo};${size === 8 ? `w[(p>>2)+1]=${value.hi};` : ''}g[p>>>12]++;`);
     this.emit(`if((p-${from})>>>0<${span})blocks.hit=true;}else{`);
     this.emitSpill();
-    this.emit(`if(${by}(core,${lo},${hi},${size},${value.lo},${valueHi})!==0){core.at=${number};return ${FAULT};}`);
+    this.emit(
+      `if(${by}(core,${lo},${hi},${size},${value.lo},${valueHi})!==0){core.at=blocks.first[blocks.running]+${number};return ${FAULT};}`,
+    );
     this.emitSlow();
   }
 
@@ -297,7 +303,7 @@ export class BlockWriter {
     this.emit('if(blocks.hit){blocks.hit=false;');
     if (!last) {
       this.emitSpill();
-      this.emit(`core.at=${number};return ${SPLIT};`);
+      this.emit(`core.at=blocks.first[blocks.running]+${number};return ${SPLIT};`);
     }
     this.emit('}');
   }
@@ -325,7 +331,7 @@ export class BlockWriter {
   faultsUnless(condition: string, raised: string, { number }: Micro): void {
     this.emit(`if(!${condition}){`);
     this.emitSpill();
-    this.emit(`core.at=${number};return ${raised};}`);
+    this.emit(`core.at=blocks.first[blocks.running]+${number};return ${raised};}`);
   }
 
   /** Goes to an address in `vl` and `vh`. */

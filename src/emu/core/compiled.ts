@@ -1,3 +1,4 @@
+import type { BlockCache } from './blocks.js';
 import { OP_WRITERS, type OpName, type OpWriters } from './compile-ops.js';
 import { BlockWriter } from './compile-writer.js';
 import type { Core } from './core.js';
@@ -21,6 +22,9 @@ import { system } from './system.js';
 export const WARM = 16;
 const BLOCKS = 1024;
 const RIP = 16;
+
+/** Functions that are kept for blocks that the cache may forget. */
+const KEPT = 4096;
 
 /** @returns a status; the clock and RIP are past the block unless it says that the block has ended early */
 type BlockFunction = (horizon: number) => number;
@@ -50,6 +54,14 @@ export interface CompilerOptions {
   readonly writers?: OpWriters;
 }
 
+/** A function, and the code that it was made of. */
+interface Kept {
+  readonly ripHi: number;
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+  readonly run: BlockFunction;
+}
+
 /** The text of a block's function. */
 export function blockText(core: Core, block: number, writers: OpWriters = OP_WRITERS): string {
   const writer = new BlockWriter(core, block);
@@ -67,6 +79,8 @@ class Compiled implements Engine {
   /** The use of the block's number that the function belongs to. */
   private readonly serials = new Int32Array(BLOCKS);
   private readonly runs = new Int32Array(BLOCKS);
+  /** By the low half of the address. */
+  private readonly kept = new Map<number, Kept>();
   private readonly interpreted: BlockFunction;
 
   constructor(core: Core, { warm = WARM, writers = OP_WRITERS }: CompilerOptions) {
@@ -85,7 +99,7 @@ class Compiled implements Engine {
     const { functions, serials } = this;
     let block = from;
     for (;;) {
-      if (serials[block] !== blocks.serial[block]) this.forget(block, blocks.serial[block]!);
+      if (serials[block] !== blocks.serial[block]) this.begin(blocks, block);
       core.settled = false;
       // A hit that a call has left behind is for the next store, wherever that is.
       const status = blocks.hit ? interpret(core, block) : functions[block]!(horizon);
@@ -97,11 +111,17 @@ class Compiled implements Engine {
     }
   }
 
-  /** The block's number has a new meaning. */
-  private forget(block: number, serial: number): void {
-    this.serials[block] = serial;
+  /** The block's number has a new meaning; the code may be known all the same. */
+  private begin(blocks: BlockCache, block: number): void {
+    this.serials[block] = blocks.serial[block]!;
     this.runs[block] = 0;
-    this.functions[block] = this.interpreted;
+    const known = this.kept.get(blocks.ripLo[block]!);
+    const same =
+      known !== undefined &&
+      known.ripHi === blocks.ripHi[block] &&
+      known.offset === blocks.offset[block] &&
+      equal(known.bytes, blocks.bytesOf(block));
+    this.functions[block] = same ? known.run : this.interpreted;
   }
 
   /** Interprets the block that runs; next time it may be a function. */
@@ -113,11 +133,20 @@ class Compiled implements Engine {
   }
 
   private compile(core: Core, block: number): BlockFunction {
-    const { ripLo, ripHi } = core.blocks;
-    const name = `block_${(ripHi[block]! >>> 0).toString(16)}_${(ripLo[block]! >>> 0).toString(16)}`;
+    const { blocks } = core;
+    const ripLo = blocks.ripLo[block]!;
+    const ripHi = blocks.ripHi[block]!;
+    const name = `block_${(ripHi >>> 0).toString(16)}_${(ripLo >>> 0).toString(16)}`;
     const text = `return function ${name}(horizon){\n${blockText(core, block, this.writers)}\n};`;
-    return new Function(...this.names, text)(...this.values) as BlockFunction;
+    const run = new Function(...this.names, text)(...this.values) as BlockFunction;
+    if (this.kept.size >= KEPT) this.kept.clear();
+    this.kept.set(ripLo, { ripHi, offset: blocks.offset[block]!, bytes: blocks.bytesOf(block).slice(), run });
+    return run;
   }
+}
+
+function equal(one: Uint8Array, other: Uint8Array): boolean {
+  return one.length === other.length && one.every((byte, at) => byte === other[at]);
 }
 
 /** Whether text may be compiled here. */
