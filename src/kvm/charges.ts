@@ -36,8 +36,28 @@ export function chargeSetCpuid(core: Core, entries: number, verified: boolean): 
   chargeFor(core, 'cpuid.set.after');
 }
 
+/** Functions between these are made up by KVM: it executes nothing for them. */
+const FIRST_SOFTWARE = 0x4000_0000;
+const LAST_SOFTWARE = 0x4fff_ffff;
+
+/** KVM_GET_SUPPORTED_CPUID: every entry that silicon has something to say about is asked for, each time. */
+export function chargeGetSupported(core: Core, entries: readonly Leaf[]): void {
+  chargeSystemCall(core);
+  chargeFor(core, 'cpuid.ioctl');
+  chargeFor(core, 'cpuid.get.entry', entries.length);
+  chargeCpuid(
+    core,
+    entries.filter(({ function: fn }) => fn < FIRST_SOFTWARE || fn > LAST_SOFTWARE),
+  );
+}
+
+interface Leaf {
+  readonly function: number;
+  readonly index: number;
+}
+
 /** CPUID instructions that the kernel executes, on the CPU that it runs on. */
-export function chargeCpuid(core: Core, leaves: Iterable<{ readonly function: number; readonly index: number }>): void {
+export function chargeCpuid(core: Core, leaves: Iterable<Leaf>): void {
   for (const { function: fn, index } of leaves) core.clock.now[0]! += core.costs.cpuid(fn, index);
 }
 

@@ -4,6 +4,7 @@ import { ERRNO } from '../linux/errno.js';
 import type { Process } from '../linux/process.js';
 import type { Address } from '../linux/user-memory.js';
 import { CPUID2_HEADER_SIZE, ENTRY2_SIZE, ENTRY2_WORDS, PADDING } from './abi.js';
+import { chargeGetSupported, coreOf } from './charges.js';
 import { putEntry } from './cpuid-table.js';
 import type { KvmModule } from './module.js';
 import { KVM_MAX_CPUID_ENTRIES } from './supported.js';
@@ -26,6 +27,8 @@ export function getSupportedCpuid(module: KvmModule, overlay: Overlay, process: 
   const nent = memory.view.getUint32(header, true);
   if (nent === 0) return -ERRNO.E2BIG;
   const list = module.supported(overlay, process);
+  const core = coreOf(process);
+  if (core !== null) chargeGetSupported(core, list.slice(0, nent));
   if (list.length > Math.min(nent, KVM_MAX_CPUID_ENTRIES)) return -ERRNO.E2BIG;
   return copyOutList(process, argument, header, list);
 }

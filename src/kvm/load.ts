@@ -19,6 +19,7 @@ export function loadKvm(kernel: HostKernel, vendors: readonly VendorModule[], op
   const refusal = vendor.refuses(kernel);
   if (refusal !== null) throw new KvmNotLoaded(`${vendor.name.replace('_', '-')} does not load: ${refusal}`);
   const module = new KvmModule(kernel, vendor, options);
+  for (const cpu of kernel.executing?.cpus ?? []) vendor.enable?.(cpu, kernel.inputs.kernel);
   kernel.devices.set('/dev/kvm', () => new Kvm(module));
   return module;
 }

@@ -3,6 +3,7 @@ import { ERRNO } from '../linux/errno.js';
 import type { OpenFile, Process } from '../linux/process.js';
 import type { Address } from '../linux/user-memory.js';
 import {
+  CPUID2_HEADER_SIZE,
   KVM_CAP_ENFORCE_PV_FEATURE_CPUID,
   KVM_CAP_HYPERV_ENFORCE_CPUID,
   KVM_ENABLE_CAP,
@@ -23,6 +24,7 @@ import {
   REGS_SIZE,
   SREGS_SIZE,
 } from './abi.js';
+import { chargeSetCpuid, chargeXstateSizes, coreOf } from './charges.js';
 import { readEnableCap } from './enable-cap.js';
 import type { GuestCaps } from './guest-caps.js';
 import { GuestLoop } from './guest-loop.js';
@@ -33,6 +35,7 @@ import { getRegs, setRegs } from './regs.js';
 import { run } from './run.js';
 import { RunPage } from './run-page.js';
 import { getSregs, setSregs } from './sregs.js';
+import { KVM_MAX_CPUID_ENTRIES } from './supported.js';
 import type { TdVcpu } from './td.js';
 import { VcpuCpuid } from './vcpu-cpuid.js';
 import { VcpuState } from './vcpu-state.js';
@@ -105,8 +108,10 @@ export class Vcpu implements OpenFile {
     if (hidden !== 0) return hidden;
     switch (request) {
       case KVM_SET_CPUID2:
+        this.chargeSetCpuid(process, argument);
         return cpuid.setCpuid2(process, argument);
       case KVM_SET_CPUID:
+        this.chargeSetCpuid(process, argument);
         return cpuid.setCpuid(process, argument);
       case KVM_GET_CPUID2:
         return cpuid.getCpuid2(process, argument);
@@ -157,6 +162,17 @@ export class Vcpu implements OpenFile {
       default:
         return 0;
     }
+  }
+
+  /** What a table costs that userspace hands in, where there is a clock. */
+  private chargeSetCpuid(process: Process, argument: Address): void {
+    const core = coreOf(process);
+    if (core === null) return;
+    const { memory } = process;
+    const at = memory.readable(argument, CPUID2_HEADER_SIZE);
+    const entries = at < 0 ? 0 : memory.view.getUint32(at, true);
+    chargeSetCpuid(core, entries > KVM_MAX_CPUID_ENTRIES ? 0 : entries, this.vm.paranoid);
+    if (!inRange(this.cpuid.caps.scope.line, '6.18')) chargeXstateSizes(core, this.state.xcr0);
   }
 
   /** KVM_MEMORY_ENCRYPT_OP where it means nothing: since TDX came, kvm-amd says -ENOTTY, for want of a handler. */

@@ -1,5 +1,6 @@
 import type { Overlay } from '../cpuid/features.js';
 import type { KernelLine } from '../cpuid/kernel-line.js';
+import type { HostCpu } from '../linux/host-cpu.js';
 import type { HostKernel } from '../linux/host-kernel.js';
 import type { CapStep } from './cap-rows.js';
 import type { GuestCapRow } from './guest-cap-rows.js';
@@ -33,6 +34,8 @@ export interface VendorModule {
    * why there will be none.
    */
   readonly bringUpTdx?: (module: KvmModule, model: TdxModel | undefined) => TdxSupport | string;
+  /** `enable_virtualization_cpu()`, on a CPU that executes: when the module is loaded there, or when it is first needed. */
+  readonly enable?: (cpu: HostCpu, line: KernelLine) => void;
   /** What runs a vCPU's machine code on a CPU that executes; without it KVM_RUN is real mode only. */
   readonly createRunner?: (context: GuestContext) => GuestRunner;
   /** Format of the second set of page tables. */

@@ -1,6 +1,7 @@
 import type { VendorModule } from '../kvm/vendor.js';
 import { hasFlag } from '../linux/scope.js';
 import { SVM_GUEST_ROWS, SVM_PROGRAM, SVM_VARIABLES } from './cap-rows.js';
+import { SvmHostCpu } from './host-cpu.js';
 import { SvmRunner } from './runner.js';
 
 /** kvm-amd: for AMD and Hygon CPUs with SVM. */
@@ -15,6 +16,7 @@ export const kvmAmd: VendorModule = {
     { type: 3, since: '6.12', overlay: 'SVM', when: 'sev_es_enabled' },
     { type: 4, since: '6.12', overlay: 'SVM', when: 'sev_snp_enabled' },
   ],
+  enable: (cpu) => void SvmHostCpu.of(cpu),
   createRunner: (context) => new SvmRunner(context),
   nestedFormat: 'npt',
   nestedStatePages: 1,
