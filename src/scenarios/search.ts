@@ -2,7 +2,7 @@ import { bootKernel, describeBuiltIn, impliedByVmType, withInputs } from '../api
 import type { TdConfiguration } from '../api/td.js';
 import { type TdxCapabilities, Vmm } from '../api/vmm.js';
 import { bitName } from '../cpuid/architecture.js';
-import { type CpuidEntry2, REGISTERS, sdmName } from '../cpuid/entry.js';
+import { type CpuidEntry2, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, REGISTERS, sdmName } from '../cpuid/entry.js';
 import type { KernelLine } from '../cpuid/kernel-line.js';
 import type { Assembler } from '../emu/isa/asm.js';
 import { MSR_ROWS } from '../emu/msr-rows.js';
@@ -17,7 +17,7 @@ import { HostMachine } from '../linux/host-machine.js';
 import { diffHostState, type HostChange, type HostState, hostState } from '../linux/host-state.js';
 import type { Process } from '../linux/process.js';
 import { KvmTd } from '../tdx/kvm-vm.js';
-import type { Td } from '../tdx/module.js';
+import type { LeafId, Td } from '../tdx/module.js';
 import { kvmIntel } from '../vmx/vmx.js';
 import { tdHalt, writeMsr } from './guest-image.js';
 import { type LeafBit, withBit } from './td-entries.js';
@@ -31,6 +31,8 @@ import { createTdGuest } from './td-guest.js';
 /** One thing that a VMM may ask for. */
 export type Atom =
   | ({ readonly kind: 'cpuid' } & LeafBit)
+  /** The entry for this sub-leaf comes last, without KVM_CPUID_FLAG_SIGNIFCANT_INDEX, and carries another index. */
+  | ({ readonly kind: 'flagless' } & Required<LeafId>)
   | { readonly kind: 'xfam' | 'attributes'; readonly bit: number };
 
 /** On what is searched. */
@@ -68,6 +70,8 @@ const NUMBERS: readonly (readonly [leaf: number, register: number])[] = [
 
 /** The bit in the SDM's words, with its name if it has one. */
 export function atomText(atom: Atom): string {
+  if (atom.kind === 'flagless')
+    return `an entry for (EAX=${atom.leaf.toString(16).toUpperCase()},ECX=${atom.subleaf}) without its index`;
   if (atom.kind !== 'cpuid') return `${atom.kind.toUpperCase()}[${atom.bit}]`;
   const { leaf, subleaf, register, bit } = atom;
   const name = bitName(leaf, subleaf ?? 0, register, bit);
@@ -163,6 +167,9 @@ export class ClobberSearch {
     ];
     this.atoms = [
       ...configurable.flatMap(({ leaf, subleaf, reported }) => bitsOf(reported, leaf, subleaf ?? 0)),
+      ...configurable.flatMap(({ leaf, subleaf }): Atom[] =>
+        subleaf === null ? [] : [{ kind: 'flagless', leaf, subleaf }],
+      ),
       ...maskBits('xfam', xfamFixed0),
       ...maskBits('attributes', attributesFixed0),
     ];
@@ -206,14 +213,16 @@ export class ClobberSearch {
   }
 
   private companyOf(atom: Atom): readonly Atom[] | null {
-    if (this.bench.accepts([atom])) return [atom];
-    let unit = this.offered.filter((other) => wordOf(other) === wordOf(atom));
-    if (!unit.some((other) => atomText(other) === atomText(atom)) || !this.bench.accepts(unit)) return null;
-    for (const other of unit) {
-      const rest = unit.filter((item) => item !== other);
-      if (atomText(other) !== atomText(atom) && this.bench.accepts(rest)) unit = rest;
+    const text = atomText(atom);
+    const word = (atoms: readonly Atom[]) => atoms.filter((other) => wordOf(other) === wordOf(atom));
+    const form = this.atoms.filter((other) => other.kind === 'flagless' && isEntryOf(other, atom));
+    const companies = [[atom], [atom, ...form], [...word(this.offered), atom], [...word(this.atoms), ...form]];
+    let unit = companies.find((company) => this.bench.accepts(company));
+    for (const other of unit ?? []) {
+      const rest: readonly Atom[] = unit!.filter((item) => item !== other);
+      if (rest.some((item) => atomText(item) === text) && this.bench.accepts(rest)) unit = [...rest];
     }
-    return unit;
+    return unit ?? null;
   }
 
   /**
@@ -223,13 +232,19 @@ export class ClobberSearch {
    */
   findAll(seed: number, tries: number): readonly Clobber[] {
     const found: Clobber[] = [];
-    let pool = this.units;
+    // A form of entry is worth trying where it lets something in. Two of them would be in each other's way.
+    let pool = this.units.filter((unit) => unit.some(({ kind }) => kind !== 'flagless'));
+    const forms = [...new Set(pool.map(formOf))].filter((form) => form !== '');
     let number = 0;
     for (let harmless = 0; harmless < tries; number++) {
       this.chance.start(seed, number);
+      const form = forms[this.chance.below(2 * forms.length)] ?? '';
       // From a few units to all of them.
       const share = 1 + this.chance.below(16);
-      const chosen = pool.filter(() => this.chance.below(16) < share).flat();
+      const chosen = pool
+        .filter((unit) => formOf(unit) === '' || formOf(unit) === form)
+        .filter(() => this.chance.below(16) < share)
+        .flat();
       if (!this.harms(chosen)) {
         harmless++;
         continue;
@@ -237,7 +252,7 @@ export class ClobberSearch {
       const clobber = this.shrink(chosen);
       found.push(clobber);
       if (clobber.atoms.length === 0) break;
-      const texts = clobber.atoms.map(atomText);
+      const texts = clobber.atoms.filter(({ kind }) => kind !== 'flagless').map(atomText);
       pool = pool.filter((unit) => !unit.some((atom) => texts.includes(atomText(atom))));
       harmless = 0;
     }
@@ -245,9 +260,19 @@ export class ClobberSearch {
   }
 }
 
+/** The form of entry that a unit needs; '' for none. */
+const formOf = (unit: readonly Atom[]): string =>
+  unit
+    .filter(({ kind }) => kind === 'flagless')
+    .map(atomText)
+    .join();
+
 /** Where an atom is: its register, XFAM or ATTRIBUTES. */
 const wordOf = (atom: Atom): string =>
   atom.kind === 'cpuid' ? `${atom.leaf} ${atom.subleaf} ${atom.register}` : atom.kind;
+
+const isEntryOf = (entry: Required<LeafId>, atom: Atom): boolean =>
+  'leaf' in atom && atom.leaf === entry.leaf && atom.subleaf === entry.subleaf;
 
 /** What is left when one part of a size is taken away, for each part. */
 function parts(atoms: readonly Atom[], size: number): readonly (readonly Atom[])[] {
@@ -308,12 +333,34 @@ class Bench {
 
   private configuration(atoms: readonly Atom[]): TdConfiguration {
     const mask = (kind: Atom['kind']) =>
-      atoms.reduce((bits, atom) => (atom.kind === kind ? bits | (1n << BigInt(atom.bit)) : bits), 0n);
+      atoms.reduce((bits, atom) => ('bit' in atom && atom.kind === kind ? bits | (1n << BigInt(atom.bit)) : bits), 0n);
     const cpuid = atoms.reduce<readonly CpuidEntry2[]>(
       (entries, atom) => (atom.kind === 'cpuid' ? withBit(entries, atom) : entries),
       [this.sizes],
     );
-    return { cpuid, xfam: mask('xfam'), attributes: mask('attributes') };
+    const forms = atoms.filter((atom) => atom.kind === 'flagless');
+    return {
+      cpuid: forms.reduce((entries, form) => this.withoutIndex(entries, form), cpuid),
+      xfam: mask('xfam'),
+      attributes: mask('attributes'),
+    };
+  }
+
+  /** The other sub-leaves that the module knows get entries of their own, so that this one answers no other. */
+  private withoutIndex(entries: readonly CpuidEntry2[], { leaf, subleaf }: LeafId): readonly CpuidEntry2[] {
+    const at = ({ function: fn, index }: CpuidEntry2, other: number | null) => fn === leaf && index === other;
+    const own = entries.find((entry) => at(entry, subleaf)) ?? emptyEntry(leaf);
+    const others = this.td.module.configurable.filter((rule) => rule.leaf === leaf && rule.subleaf !== subleaf);
+    const missing = others.filter((rule) => !entries.some((entry) => at(entry, rule.subleaf)));
+    return [
+      ...entries.filter((entry) => !at(entry, subleaf)),
+      ...missing.map((rule) => ({
+        ...emptyEntry(leaf),
+        index: rule.subleaf ?? 0,
+        flags: KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+      })),
+      { ...own, index: NO_SUBLEAF, flags: 0 },
+    ];
   }
 
   /** Whether KVM_TDX_INIT_VM takes it. */
@@ -338,6 +385,19 @@ class Bench {
     return { refused: null, changes };
   }
 }
+
+/** An index that no sub-leaf of a TD's leaves has. */
+const NO_SUBLEAF = 0xff;
+
+const emptyEntry = (leaf: number): CpuidEntry2 => ({
+  function: leaf,
+  index: 0,
+  flags: 0,
+  eax: 0,
+  ebx: 0,
+  ecx: 0,
+  edx: 0,
+});
 
 function tdOf(process: Process, vm: number): KvmTd {
   const file = process.file(vm);
