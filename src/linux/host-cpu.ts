@@ -85,6 +85,8 @@ export class HostCpu {
   readonly refused: readonly CpuRow[];
   /** What the kernel has printed, on all CPUs. */
   readonly log: KernelLog;
+  /** What the kernel does in the interrupts that it takes after a VM exit, beyond what its entry code does. */
+  interruptWork: (() => void) | null = null;
   private readonly programs: ProgramSlots;
   private readonly fred: boolean;
   private task: Task;
@@ -226,6 +228,7 @@ export class HostCpu {
   /** Turns interrupts on for a moment: what is pending is taken, as after a VM exit. */
   takeInterrupts(): void {
     this.runKernel(NOTHING);
+    this.interruptWork?.();
   }
 
   /** Whether the program that was started has ended. */

@@ -11,6 +11,8 @@ export interface Probe {
 }
 
 const CF = 1;
+/** `VDSO_CPUNODE_MASK`: the rest of IA32_TSC_AUX is the NUMA node. */
+const CPU_NUMBER_MASK = 0xfff;
 
 /** How a program ended, in words. */
 export function endOf({ end, vector, stop }: ProgramResult): string {
@@ -209,3 +211,15 @@ export function kernelMemoryProbe(address: bigint, words: number): Probe {
     observe: (cpu) => ({ 'not zero': String(cpu.runKernel(program).registers.rax) }),
   };
 }
+
+/** RDPID in the kernel: what names a CPU there. */
+export const kernelCpuNumberProbe: Probe = {
+  name: 'RDPID in the kernel',
+  observe(cpu) {
+    const { registers } = cpu.runKernel((a) => {
+      a.rdpid('rax');
+      a.and('eax', CPU_NUMBER_MASK);
+    });
+    return { 'per-CPU data of CPU': String(registers.rax) };
+  },
+};

@@ -142,7 +142,9 @@ export class Stage {
       return;
     }
     for (const [name, value] of Object.entries(seen)) {
-      if (before[name] !== value) this.change(null, `${probe.name}: ${name}`, before[name]!, value, cpu);
+      const what = `${probe.name}: ${name}`;
+      if (before[name] !== value) this.change(null, what, before[name]!, value, cpu);
+      else this.recovered(what, cpu);
     }
   }
 
@@ -158,10 +160,17 @@ export class Stage {
     return found;
   }
 
+  /** A probe finds as it was what another one has found changed. */
+  private recovered(what: string, cpu: HostCpu): void {
+    const name = nameOn(what, cpu);
+    const found = this.changes.get(name);
+    if (found) this.changes.set(name, { ...found, over: true });
+  }
+
   private change(state: string | null, what: string, before: string, after: string, cpu: HostCpu): void {
-    const name = cpu.id === 0 ? what : `CPU ${cpu.id}: ${what}`;
+    const name = nameOn(what, cpu);
     this.harmed ??= cpu.core.clock.now[0]!;
-    this.changes.set(name, { what: name, before, after, cpu, state });
+    this.changes.set(name, { what: name, before, after, cpu, state, over: false });
   }
 
   /** A TD whose configuration has these features on top of the least that a TD needs. Ends the scenario when refused. */
@@ -247,9 +256,9 @@ export class Stage {
           this.inspect(cpu).map(({ name }) => name),
         );
     }
-    return [...this.changes.values()].map(({ cpu, state, ...change }) => ({
+    return [...this.changes.values()].map(({ cpu, state, over, ...change }) => ({
       ...change,
-      lasting: state === null || (left.get(cpu)?.includes(state) ?? true),
+      lasting: state === null ? !over : (left.get(cpu)?.includes(state) ?? true),
     }));
   }
 }
@@ -258,7 +267,11 @@ export class Stage {
 interface Found extends Omit<Changed, 'lasting'> {
   readonly cpu: HostCpu;
   readonly state: string | null;
+  /** A later probe has found it as it was. */
+  readonly over: boolean;
 }
+
+const nameOn = (what: string, { id }: HostCpu): string => (id === 0 ? what : `CPU ${id}: ${what}`);
 
 /** Whether anything still runs on a CPU: no panic, no triple fault, no program that does not end. */
 function isAlive({ core, panicked }: HostCpu): boolean {
