@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { FormatError } from '../cpuid/errors.js';
 import type { CoverageArrays } from './coverage.js';
 import type { FuzzFinding } from './finding.js';
-import { placeName } from './place.js';
+import { type PlaceSpec, placeName } from './place.js';
 import type { Plan } from './plan.js';
 
 const STATE = 'state.json';
@@ -71,9 +71,26 @@ const typed = ({ accepted, refused, seen }: CoverageArrays): CoverageArrays => (
   seen: Int32Array.from(seen),
 });
 
-/** What must be the same for a campaign to go on. */
+/** What must be the same for a campaign to go on: laws, shard, and of each place all that decides about a verdict there. */
 export const fingerprint = ({ laws, places, shard }: Plan): string =>
-  [`${shard.index + 1}/${shard.count}`, ...laws, ...places.map(placeName)].join('; ');
+  [`${shard.index + 1}/${shard.count}`, ...laws, ...places.map(placeDetails)].join('; ');
+
+function placeDetails(spec: PlaceSpec): string {
+  const { kernel, cmdline, parameters } = spec.host.inputs;
+  const { policy = 'off', defects = [], tdxModule = 'newest', placement, reserved } = spec.options;
+  const details = [
+    placeName(spec),
+    `kernel ${kernel}`,
+    `policy ${policy}`,
+    ...(spec.vmType === 'tdx' ? [`module ${tdxModule}`] : []),
+    ...defects.map((defect) => `defect ${defect}`),
+    ...(placement === undefined || placement === 'separate' ? [] : [`placement ${placement}`]),
+    ...(reserved === undefined || reserved === 'zero' ? [] : [`reserved ${reserved}`]),
+    ...[...parameters].map(([name, value]) => `${name}=${value}`),
+    ...(cmdline === '' ? [] : [cmdline]),
+  ];
+  return details.join(', ');
+}
 
 const slug = (text: string): string =>
   text

@@ -2,11 +2,12 @@ import { bitName } from '../cpuid/architecture.js';
 import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX, REGISTERS, sdmName } from '../cpuid/entry.js';
 import { kvmIndexedFunctions } from '../cpuid/indexed.js';
 import { type CpuidEntry2, formatEntry, type KernelLine } from '../index.js';
+import { type GuestText, guestText } from './guest-case.js';
 import { lawNamed } from './laws/index.js';
 import { Place, type PlaceSpec, placeName } from './place.js';
 import type { Plan } from './plan.js';
 import type { Hit } from './runner.js';
-import { Bench } from './shrink.js';
+import { type Bench, benchOf, type Case } from './shrink.js';
 
 /** A counterexample to a law, as small as it gets. Plain data. */
 export interface FuzzFinding {
@@ -25,6 +26,10 @@ export interface FuzzFinding {
   readonly cell: string;
   /** The table, smallest first found. */
   readonly entries: readonly string[];
+  /** Of laws of guests: what else the guest is, and what is wrong, by name and in words. */
+  readonly guest?: GuestText;
+  readonly aspect?: string;
+  readonly broken?: string;
   /** The command that does this case again. */
   readonly replay: string;
   /** What was asked for about kernel and process. */
@@ -59,14 +64,16 @@ export class Harvest {
   add(hit: Hit): FuzzFinding | null {
     const place = this.place(hit.place);
     const bench = this.bench(place, hit.law);
-    const { entries, chance } = bench.regenerate(this.plan.seed, hit.number);
-    const alone = !bench.holds(entries, chance);
-    const smallest = alone ? bench.shrink(entries, chance) : entries;
-    const cell = alone ? cellOf(smallest, place.spec.host.inputs.kernel) : ONLY_IN_SEQUENCE;
+    const { aspect } = hit;
+    const found = bench.regenerate(this.plan.seed, hit.number);
+    const alone = bench.broken(found, aspect) !== null;
+    const smallest = alone ? bench.shrink(found, aspect) : found;
+    const broken = bench.broken(smallest, aspect);
+    const cell = alone ? this.cell(smallest, place, aspect) : ONLY_IN_SEQUENCE;
     const key = `${hit.law} ${cell}`;
     if (this.known.has(key)) return null;
     this.known.add(key);
-    const finding = this.finding(hit, place, smallest, chance, cell);
+    const finding = this.finding(hit, place, smallest, cell, broken);
     this.findings.push(finding);
     return finding;
   }
@@ -75,27 +82,38 @@ export class Harvest {
     for (const bench of this.benches.values()) bench.close();
   }
 
+  /** A guest's state belongs to the cell: one feature may take away several. */
+  private cell({ entries, guest }: Case, { spec }: Place, aspect?: string): string {
+    const bits = cellOf(entries, spec.host.inputs.kernel);
+    if (!guest || aspect === undefined) return bits;
+    const program = guest.instructions.map(({ name }) => name);
+    return `${[bits, ...program].filter((text) => text !== '').join(', ')}: ${aspect}`;
+  }
+
   private finding(
-    hit: Hit,
+    { law, number, aspect }: Hit,
     { spec, module }: Place,
-    entries: readonly CpuidEntry2[],
-    chance: number,
+    { entries, chance, guest }: Case,
     cell: string,
+    broken: string | null,
   ): FuzzFinding {
     const { seed } = this.plan;
     return {
-      property: hit.law,
+      property: law,
       host: spec.given,
       vm_type: spec.vmType,
       kernel: spec.host.inputs.kernel,
       policy: module.policy,
       guest_perm: spec.amx ? 'amx' : 'none',
       seed,
-      case: hit.number,
+      case: number,
       chance: chance >>> 0,
       cell,
       entries: entries.map(formatEntry),
-      replay: `kvm-cpuid fuzz --property ${hit.law} ${this.command.place(spec)} --seed ${seed} --first ${hit.number} --runs 1`,
+      ...(guest && { guest: guestText(guest) }),
+      ...(aspect !== undefined && { aspect }),
+      ...(broken && { broken }),
+      replay: `kvm-cpuid fuzz --property ${law} ${this.command.place(spec)} --seed ${seed} --first ${number} --runs 1`,
       kernel_options: this.command.kernelOptions,
     };
   }
@@ -104,7 +122,7 @@ export class Harvest {
     const key = `${placeName(place.spec)}: ${law}`;
     let bench = this.benches.get(key);
     if (!bench) {
-      bench = new Bench(place, lawNamed(law)!);
+      bench = benchOf(place, lawNamed(law)!);
       this.benches.set(key, bench);
     }
     return bench;

@@ -1,6 +1,7 @@
 import { Coverage, type CoverageArrays } from './coverage.js';
 import { TableGenerator } from './generator.js';
-import type { Judge, Law } from './law.js';
+import { type GuestCase, GuestGenerator } from './guest-case.js';
+import { type GuestJudge, type GuestLaw, isGuestLaw, type Judge, type TableLaw } from './law.js';
 import { Place } from './place.js';
 import { BLOCK, Dealer, nthBlock, type Plan } from './plan.js';
 
@@ -12,6 +13,8 @@ export interface Hit {
   readonly number: number;
   /** What the entries look like that were changed: hits with the same key are most likely the same bug. */
   readonly key: string;
+  /** Which of the things is broken that a law of guests looks at. */
+  readonly aspect?: string;
 }
 
 /** Hits of one block that are kept: the first of each key. */
@@ -24,7 +27,9 @@ interface Bench {
   readonly place: Place;
   readonly generator: TableGenerator;
   readonly coverage: Coverage;
-  readonly judges: Map<Law, Judge>;
+  readonly judges: Map<TableLaw, Judge>;
+  readonly guests: GuestGenerator;
+  readonly guestJudges: Map<GuestLaw, GuestJudge>;
 }
 
 /** Does the cases of a plan, block by block, in this thread. Places are booted when they are first needed. */
@@ -47,7 +52,10 @@ export class Runner {
     if (from >= end) return null;
     const { law, place } = this.dealer.assignment(block);
     const bench = this.bench(place);
-    return { cases: end - from, hits: this.judge(bench, law, place, from, end) };
+    const hits = isGuestLaw(law)
+      ? this.judgeGuests(bench, law, place, from, end)
+      : this.judge(bench, law, place, from, end);
+    return { cases: end - from, hits };
   }
 
   /** What was covered at each place that was visited. */
@@ -57,7 +65,8 @@ export class Runner {
 
   /** Closes what the laws have opened. */
   close(): void {
-    for (const { judges } of this.benches.values()) for (const judge of judges.values()) judge.close?.();
+    for (const { judges, guestJudges } of this.benches.values())
+      for (const judge of [...judges.values(), ...guestJudges.values()]) judge.close?.();
   }
 
   private bench(number: number): Bench {
@@ -65,13 +74,20 @@ export class Runner {
     if (!bench) {
       const place = new Place(this.plan.places[number]!);
       const coverage = new Coverage(place.rules);
-      bench = { place, generator: new TableGenerator(place), coverage, judges: new Map() };
+      bench = {
+        place,
+        generator: new TableGenerator(place),
+        coverage,
+        judges: new Map(),
+        guests: new GuestGenerator(place),
+        guestJudges: new Map(),
+      };
       this.benches.set(number, bench);
     }
     return bench;
   }
 
-  private judge(bench: Bench, law: Law, placeNumber: number, from: number, end: number): Hit[] {
+  private judge(bench: Bench, law: TableLaw, placeNumber: number, from: number, end: number): Hit[] {
     const { generator, coverage, judges } = bench;
     const { words } = bench.place;
     const { seed } = this.plan;
@@ -88,7 +104,21 @@ export class Runner {
     return [...hits.values()];
   }
 
-  private hit(hits: Map<string, Hit>, { place, generator }: Bench, law: Law, at: number, number: number): void {
+  private judgeGuests(bench: Bench, law: GuestLaw, place: number, from: number, end: number): Hit[] {
+    const { guests, guestJudges } = bench;
+    const judge = guestJudges.get(law) ?? law.judgeGuests(bench.place);
+    guestJudges.set(law, judge);
+    const hits = new Map<string, Hit>();
+    for (let number = from; number < end; number++) {
+      for (const aspect of brokenBy(judge, guests.make(this.plan.seed, number)).keys()) {
+        const key = `${law.name} ${aspect}`;
+        if (hits.size < MOST_HITS && !hits.has(key)) hits.set(key, { law: law.name, place, number, key, aspect });
+      }
+    }
+    return [...hits.values()];
+  }
+
+  private hit(hits: Map<string, Hit>, { place, generator }: Bench, law: TableLaw, at: number, number: number): void {
     const key = [law.name, ...generator.describeDirty(place.words)].join(' ');
     if (hits.size < MOST_HITS && !hits.has(key)) hits.set(key, { law: law.name, place: at, number, key });
   }
@@ -100,5 +130,14 @@ export function holds(judge: Judge, at: number, count: number, chance: number): 
     return judge(at, count, chance);
   } catch {
     return false;
+  }
+}
+
+/** What is broken by a guest. An exception on the way is. */
+export function brokenBy(judge: GuestJudge, guest: GuestCase): ReadonlyMap<string, string> {
+  try {
+    return judge(guest);
+  } catch (error) {
+    return new Map([['an exception', String(error)]]);
   }
 }

@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { Harvest } from '../../src/fuzz/finding.js';
 import { TableGenerator } from '../../src/fuzz/generator.js';
+import { GuestGenerator } from '../../src/fuzz/guest-case.js';
+import { type GuestLaw, isGuestLaw } from '../../src/fuzz/law.js';
 import { LAWS, lawNamed } from '../../src/fuzz/laws/index.js';
 import { Place, type PlaceSpec } from '../../src/fuzz/place.js';
-import { holds, Runner } from '../../src/fuzz/runner.js';
+import { brokenBy, holds, Runner } from '../../src/fuzz/runner.js';
 import type { KvmOptions } from '../../src/index.js';
 import { KVM_SET_CPUID2 } from '../../src/kvm/abi.js';
 import { runs } from '../support/runs.js';
@@ -13,11 +15,21 @@ const COMMAND = { place: () => '', kernelOptions: {} };
 
 /** Judges as many cases of one law at one place; returns the numbers of those in which it does not hold. */
 function broken(law: string, place: Place, count: number): number[] {
-  const judge = lawNamed(law)!.judge(place);
+  const chosen = lawNamed(law)!;
+  if (isGuestLaw(chosen)) return brokenGuests(chosen, place, Math.ceil(count / 20));
+  const judge = chosen.judge(place);
   const generator = new TableGenerator(place);
-  const reportedOnly = lawNamed(law)!.tables === 'reported';
+  const reportedOnly = chosen.tables === 'reported';
   return Array.from({ length: count }, (_, number) => number).filter(
     (number) => !holds(judge, generator.make(3, number, reportedOnly), generator.count, generator.chance),
+  );
+}
+
+function brokenGuests(law: GuestLaw, place: Place, count: number): number[] {
+  const judge = law.judgeGuests(place);
+  const generator = new GuestGenerator(place);
+  return Array.from({ length: count }, (_, number) => number).filter(
+    (number) => brokenBy(judge, generator.make(3, number)).size > 0,
   );
 }
 

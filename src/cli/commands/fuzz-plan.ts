@@ -1,3 +1,4 @@
+import { isGuestLaw } from '../../fuzz/law.js';
 import { LAWS, lawNamed } from '../../fuzz/laws/index.js';
 import { Place, type PlaceSpec } from '../../fuzz/place.js';
 import { Dealer, type Plan } from '../../fuzz/plan.js';
@@ -10,6 +11,8 @@ import { remark } from '../output.js';
 import type { FuzzCliOptions } from './fuzz.js';
 
 const DEFAULT_RUNS = 1_000_000;
+/** A guest takes as long as thousands of tables. */
+const DEFAULT_GUESTS = 4096;
 
 /** A plan, and the rules of each of its places. */
 export interface Prepared {
@@ -22,7 +25,8 @@ export function prepare(options: FuzzCliOptions): Prepared {
   const laws = lawsOf(options);
   const places = placesOf(options);
   if (places.length === 0) throw new UsageError('none of these hosts offers VMs of these types');
-  const { first = 0, runs = DEFAULT_RUNS, shard } = options;
+  const guests = laws.every((name) => isGuestLaw(lawNamed(name)!));
+  const { first = 0, runs = guests ? DEFAULT_GUESTS : DEFAULT_RUNS, shard } = options;
   const plan: Plan = {
     seed: options.seed ?? Date.now() % 2 ** 32,
     places: places.map(({ spec }) => spec),

@@ -1,15 +1,18 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { FormatError } from '../../cpuid/errors.js';
 import { Campaign, type Outcome } from '../../fuzz/campaign.js';
 import { type CampaignState, Corpus, fingerprint, readFinding } from '../../fuzz/corpus.js';
 import { type CoverageRow, coverageRows, summarize } from '../../fuzz/coverage.js';
 import { type FuzzFinding, Harvest } from '../../fuzz/finding.js';
+import { type GuestSetup, type GuestText, readGuest } from '../../fuzz/guest-case.js';
+import { isGuestLaw } from '../../fuzz/law.js';
 import { LAWS, lawNamed } from '../../fuzz/laws/index.js';
 import { coveragePage } from '../../fuzz/page.js';
 import { Place } from '../../fuzz/place.js';
 import type { Plan } from '../../fuzz/plan.js';
-import { Bench } from '../../fuzz/shrink.js';
+import { benchOf } from '../../fuzz/shrink.js';
 import { parseEntry } from '../../index.js';
 import { EXIT_OK, EXIT_REFUSED, UsageError } from '../failure.js';
 import { readJson } from '../input.js';
@@ -26,8 +29,7 @@ export async function fuzz(options: FuzzCliOptions): Promise<number> {
   const state = options.resume ? stateOf(corpus) : null;
   const prepared = prepare(state ? { ...options, seed: state.seed, first: state.next } : options);
   const { plan } = prepared;
-  if (state && state.campaign !== fingerprint(plan))
-    throw new UsageError(`--resume: the campaign that stopped was another one: ${state.campaign}`);
+  if (state) checkSame(state.campaign, fingerprint(plan));
   const { outcome, rows, seconds } = await run(prepared, options, state);
   const harvest = new Harvest(plan, {
     place: (spec) => placeOptions(spec, options),
@@ -44,6 +46,16 @@ export async function fuzz(options: FuzzCliOptions): Promise<number> {
   if (options.json) printJson({ runs: outcome.runs, seed: plan.seed, findings });
   else printSummary({ plan, outcome, rows, seconds, findings }, options);
   return findings.length > 0 ? EXIT_REFUSED : EXIT_OK;
+}
+
+/** @throws UsageError with what the campaign that stopped had, and this one has not */
+function checkSame(stopped: string, now: string): void {
+  if (stopped === now) return;
+  const there = now.split('; ');
+  const missing = stopped.split('; ').filter((part) => !there.includes(part));
+  const example =
+    missing.length > 1 ? `${missing[0]}, and ${missing.length - 1} more` : (missing[0] ?? 'less than this one');
+  throw new UsageError(`--resume: the campaign that stopped was another one: it had ${example}`);
 }
 
 function stateOf(corpus: Corpus | null): CampaignState {
@@ -73,12 +85,21 @@ function replay(path: string, options: FuzzCliOptions): number {
   };
   const [spec] = prepare(given).plan.places;
   const entries = finding.entries.map((text, position) => parseEntry(text, `${path}: entry ${position}`));
-  const bench = new Bench(new Place(spec!), law);
-  const held = bench.holds(entries, finding.chance);
+  const bench = benchOf(new Place(spec!), law);
+  const guest = finding.guest && guestOf(path, finding.guest);
+  const held = bench.broken({ entries, chance: finding.chance, ...(guest && { guest }) }, finding.aspect) === null;
   bench.close();
   if (options.json) printJson({ property: law.name, cell: finding.cell, holds: held });
   else print(`${colours.bold(law.name)}: ${held ? colours.green('holds') : colours.red('does not hold')} for ${path}`);
   return held ? EXIT_OK : EXIT_REFUSED;
+}
+
+function guestOf(path: string, text: GuestText): GuestSetup {
+  try {
+    return readGuest(text);
+  } catch (error) {
+    throw new FormatError((error as Error).message, path, 'a guest that kvm-cpuid fuzz --corpus has written');
+  }
 }
 
 function listLaws({ json }: FuzzCliOptions): number {
@@ -121,11 +142,14 @@ interface Summary extends Ran {
 function printSummary({ plan, outcome, rows, seconds, findings }: Summary, options: FuzzCliOptions): void {
   const { complete, acceptedBits, refusedBits } = summarize(rows);
   const rate = millions(Math.round(outcome.runs / seconds));
-  print(`${millions(outcome.runs)} tables at ${plan.places.length} places, seed ${plan.seed}: ${rate} a second`);
-  print(
-    `${complete} of ${rows.length} rows of the rule table were hit with every verdict that they allow ` +
-      `(${acceptedBits} bits seen accepted, ${refusedBits} refused)`,
-  );
+  const guests = plan.laws.every((name) => isGuestLaw(lawNamed(name)!));
+  const cases = `${millions(outcome.runs)} ${guests ? 'guests' : 'tables'}`;
+  print(`${cases} at ${plan.places.length} places, seed ${plan.seed}: ${rate} a second`);
+  if (!guests)
+    print(
+      `${complete} of ${rows.length} rows of the rule table were hit with every verdict that they allow ` +
+        `(${acceptedBits} bits seen accepted, ${refusedBits} refused)`,
+    );
   print(findings.length === 0 ? colours.green('no findings') : colours.red(`${findings.length} findings`));
   for (const finding of findings) printFinding(finding);
   if (outcome.next >= plan.end) return;
@@ -133,10 +157,14 @@ function printSummary({ plan, outcome, rows, seconds, findings }: Summary, optio
   print(colours.dim(`stopped at case ${outcome.next}; the same command with ${how} goes on`));
 }
 
-function printFinding({ property, cell, host, vm_type, guest_perm, entries, replay }: FuzzFinding): void {
+function printFinding(finding: FuzzFinding): void {
+  const { property, cell, host, vm_type, guest_perm, entries, guest, broken, replay } = finding;
   print();
   print(`${colours.bold(property)}: ${colours.red(cell)}`);
   print(`  on ${host}, ${vm_type}${guest_perm === 'amx' ? ', amx' : ''}`);
+  if (broken) print(`  ${broken}`);
   for (const entry of entries) print(`    ${entry}`);
+  if (guest && guest.program.length > 0) print(`  runs ${guest.program.join('; ')}`);
+  if (guest && guest.xfam !== '0x3') print(`  with XFAM ${guest.xfam}`);
   print(colours.dim(`  ${replay}`));
 }

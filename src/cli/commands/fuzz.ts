@@ -48,7 +48,11 @@ export function addFuzz(program: Command): void {
         ...TDX_MODULE_NAMES,
       ]),
     )
-    .option('--runs <n>', 'tables to try (default: 1000000)', wholeNumber('--runs', 1e15))
+    .option(
+      '--runs <n>',
+      'tables or guests to try (default: 1000000; 4096 if guests only)',
+      wholeNumber('--runs', 1e15),
+    )
     .option('--for <time>', 'try tables for so long instead: 90s, 10m, 2h', duration)
     .option(
       '--seed <n>',

@@ -1,7 +1,7 @@
-import type { Law } from '../law.js';
+import type { TableLaw } from '../law.js';
 import { VcpuUser } from '../user.js';
 
-export const acceptWhatYouAdvertise: Law = {
+export const acceptWhatYouAdvertise: TableLaw = {
   name: 'accept-what-you-advertise',
   says: 'entries that KVM_GET_SUPPORTED_CPUID and KVM_GET_EMULATED_CPUID report are accepted, in any number and order',
   share: 1,

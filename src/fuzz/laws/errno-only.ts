@@ -1,6 +1,6 @@
 import { CPUID2_HEADER_SIZE } from '../../kvm/abi.js';
 import { ERRNO } from '../../linux/errno.js';
-import type { Law } from '../law.js';
+import type { TableLaw } from '../law.js';
 import { mainlineErrno } from '../naive/mainline.js';
 import { VcpuUser } from '../user.js';
 
@@ -8,7 +8,7 @@ const HEADER_WORDS = CPUID2_HEADER_SIZE / 4;
 
 const NUMBERS = { OK: 0, E2BIG: -ERRNO.E2BIG, EINVAL: -ERRNO.EINVAL, EPERM: -ERRNO.EPERM } as const;
 
-export const errnoOnly: Law = {
+export const errnoOnly: TableLaw = {
   name: 'errno-only',
   says: 'whatever is handed to KVM_SET_CPUID2 is answered with 0 or the errno that the rules say, never otherwise',
   share: 4,

@@ -2,11 +2,11 @@ import { REGISTERS } from '../../cpuid/entry.js';
 import type { CpuidEntry2 } from '../../index.js';
 import { CPUID2_HEADER_SIZE } from '../../kvm/abi.js';
 import { Explainer, type Finding } from '../../kvm/paranoid/findings.js';
-import type { Law } from '../law.js';
+import type { TableLaw } from '../law.js';
 
 const HEADER_WORDS = CPUID2_HEADER_SIZE / 4;
 
-export const findingsComplete: Law = {
+export const findingsComplete: TableLaw = {
   name: 'findings-complete',
   says: 'a refused table has findings, the first where verification stops; without their bits it is accepted',
   share: 1,

@@ -1,7 +1,7 @@
-import type { Law } from '../law.js';
+import type { TableLaw } from '../law.js';
 import { sameTable, VcpuUser } from '../user.js';
 
-export const idempotence: Law = {
+export const idempotence: TableLaw = {
   name: 'idempotence',
   says: 'a table that is set twice gets the same answer twice, and reads back the same',
   share: 1,

@@ -2,6 +2,7 @@ import type { Law } from '../law.js';
 import { acceptWhatYouAdvertise } from './accept-what-you-advertise.js';
 import { errnoOnly } from './errno-only.js';
 import { findingsComplete } from './findings-complete.js';
+import { hostState } from './host-state.js';
 import { idempotence } from './idempotence.js';
 import { live } from './live.js';
 import { monotoneRefusal } from './monotone-refusal.js';
@@ -28,6 +29,7 @@ export const LAWS: readonly Law[] = [
   findingsComplete,
   overlayContainment,
   tdFeatures,
+  hostState,
   errnoOnly,
   live,
 ];

@@ -1,5 +1,5 @@
 import { CPUID2_HEADER_SIZE, ENTRY2_WORDS } from '../../kvm/abi.js';
-import type { Law } from '../law.js';
+import type { TableLaw } from '../law.js';
 import { LiveVcpu } from '../live-vcpu.js';
 import { Place } from '../place.js';
 import { THIS_MACHINE } from '../this-machine.js';
@@ -12,7 +12,7 @@ const MOST_A_SECOND = 10_000;
 /** Tables between two looks at the clock. */
 const STRIDE = 100;
 
-export const live: Law = {
+export const live: TableLaw = {
   name: 'live',
   says: "this machine's real KVM answers KVM_SET_CPUID2 as a simulated one without the policy does",
   share: 0,

@@ -2,11 +2,11 @@ import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../../cpuid/entry.js';
 import { CPUID2_HEADER_SIZE, EAX, ENTRY2_WORDS, FLAGS, FUNCTION, INDEX } from '../../kvm/abi.js';
 import { CHECK, CHECK_WORDS } from '../../kvm/paranoid/rule-arrays.js';
 import { isSignatureLeaf } from '../../kvm/paranoid/verify.js';
-import type { Law } from '../law.js';
+import type { TableLaw } from '../law.js';
 
 const HEADER_WORDS = CPUID2_HEADER_SIZE / 4;
 
-export const monotoneRefusal: Law = {
+export const monotoneRefusal: TableLaw = {
   name: 'monotone-refusal',
   says: 'where the rule is a mask, fewer bits keep a table accepted, and more bits keep it refused',
   share: 2,

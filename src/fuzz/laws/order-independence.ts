@@ -1,12 +1,12 @@
 import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../../cpuid/entry.js';
 import { kvmIndexedFunctions } from '../../cpuid/indexed.js';
 import { CPUID2_HEADER_SIZE, ENTRY2_WORDS, FLAGS, FUNCTION, INDEX } from '../../kvm/abi.js';
-import type { Law } from '../law.js';
+import type { TableLaw } from '../law.js';
 import { VcpuUser } from '../user.js';
 
 const HEADER_WORDS = CPUID2_HEADER_SIZE / 4;
 
-export const orderIndependence: Law = {
+export const orderIndependence: TableLaw = {
   name: 'order-independence',
   says: 'the order of entries of different functions, or of flagged sub-leaves of an indexed one, does not matter',
   share: 2,

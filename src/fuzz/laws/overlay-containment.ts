@@ -1,6 +1,6 @@
 import { featureNamed } from '../../cpuid/features.js';
 import { CPUID2_HEADER_SIZE, EAX, EBX, ENTRY2_WORDS, FUNCTION } from '../../kvm/abi.js';
-import type { Law } from '../law.js';
+import type { TableLaw } from '../law.js';
 
 const HEADER_WORDS = CPUID2_HEADER_SIZE / 4;
 
@@ -14,7 +14,7 @@ const HYBRID = 0x1a;
 const TMUL = 0x1e;
 const TDX_ENUMERATION = 0x21;
 
-export const overlayContainment: Law = {
+export const overlayContainment: TableLaw = {
   name: 'overlay-containment',
   says: 'what a TD may have, any VM of the host may have, but for bits that the TDX module fixes to 1',
   share: 1,

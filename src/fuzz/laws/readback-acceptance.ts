@@ -1,7 +1,7 @@
-import type { Law } from '../law.js';
+import type { TableLaw } from '../law.js';
 import { sameTable, VcpuUser } from '../user.js';
 
-export const readbackAcceptance: Law = {
+export const readbackAcceptance: TableLaw = {
   name: 'readback-acceptance',
   says: 'what KVM_GET_CPUID2 shows of an accepted table is accepted, and then reads back the same',
   share: 1,

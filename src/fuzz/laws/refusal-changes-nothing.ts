@@ -1,7 +1,7 @@
-import type { Law } from '../law.js';
+import type { TableLaw } from '../law.js';
 import { sameTable, VcpuUser } from '../user.js';
 
-export const refusalChangesNothing: Law = {
+export const refusalChangesNothing: TableLaw = {
   name: 'refusal-changes-nothing',
   says: 'a refused table leaves the vCPU as it was: its table, and the size of its FPU buffer',
   share: 1,

@@ -1,6 +1,6 @@
 import { CPUID2_HEADER_SIZE, EAX, ENTRY2_WORDS, FUNCTION } from '../../kvm/abi.js';
 import { ERRNO } from '../../linux/errno.js';
-import type { Law } from '../law.js';
+import type { TableLaw } from '../law.js';
 import type { Place } from '../place.js';
 import { sameTable, VcpuUser } from '../user.js';
 
@@ -10,7 +10,7 @@ const HEADER_WORDS = CPUID2_HEADER_SIZE / 4;
 const REWRITTEN = [1, 7, 0xd, 0x12];
 const isRewritten = (fn: number): boolean => REWRITTEN.includes(fn) || fn >>> 28 === 4;
 
-export const setAfterRun: Law = {
+export const setAfterRun: TableLaw = {
   name: 'set-after-run',
   says: 'once a vCPU has run it accepts its own table, and refuses another with EINVAL, which changes nothing',
   share: 1,

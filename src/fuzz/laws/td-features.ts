@@ -2,14 +2,14 @@ import { type CpuidEntry2, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, REGISTERS } from '..
 import { FEATURES, type Feature } from '../../cpuid/features.js';
 import { kvmIndexedFunctions } from '../../cpuid/indexed.js';
 import { VM_TYPES } from '../../index.js';
-import type { Law } from '../law.js';
+import type { TableLaw } from '../law.js';
 import type { Place } from '../place.js';
 
 /** With 48 bits of guest-physical address in EAX[23:16], without which there is no TD. */
 const ADDRESS_SIZES = 0x8000_0008;
 const GUEST_WIDTH = 48 << 16;
 
-export const tdFeatures: Law = {
+export const tdFeatures: TableLaw = {
   name: 'td-features',
   says: 'no TD is given a feature with which its guest changes host state, unless the TDX overlay has it',
   share: 1,

@@ -1,11 +1,11 @@
 import { CPUID2_HEADER_SIZE, ENTRY2_WORDS } from '../../kvm/abi.js';
 import { firstRefusedAt } from '../../kvm/paranoid/verify.js';
-import type { Judge, Law } from '../law.js';
+import type { Judge, TableLaw } from '../law.js';
 import type { Place } from '../place.js';
 
 const HEADER_WORDS = CPUID2_HEADER_SIZE / 4;
 
-export const verdictKernels: Law = {
+export const verdictKernels: TableLaw = {
   name: 'verdict-kernels',
   says: 'the kernel with vectors and the portable one stop at the same entry, and the rules refuse it',
   share: 12,

@@ -1,5 +1,5 @@
 import { CPUID2_HEADER_SIZE } from '../../kvm/abi.js';
-import type { Law } from '../law.js';
+import type { TableLaw } from '../law.js';
 import { factsOf } from '../naive/facts.js';
 import type { Overlay } from '../naive/rules.js';
 import { naiveScan } from '../naive/verify.js';
@@ -8,7 +8,7 @@ const HEADER_WORDS = CPUID2_HEADER_SIZE / 4;
 
 const OVERLAYS: Readonly<Record<string, Overlay>> = { DEFAULT: 'vmx', SVM: 'svm', TDX: 'tdx' };
 
-export const verdictNaive: Law = {
+export const verdictNaive: TableLaw = {
   name: 'verdict-naive',
   says: 'a slow verifier that was written from the rules alone refuses the same entry first',
   share: 4,
