@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Assembler } from '../../src/emu/isa/asm.js';
 import * as abi from '../../src/kvm/abi.js';
+import { diffHostState, hostState } from '../../src/linux/host-state.js';
 import { VmxRunner } from '../../src/vmx/runner.js';
 import { CODE, LongModeGuest, type LongModeOptions } from '../support/long-mode-guest.js';
 
@@ -382,4 +383,61 @@ test('two runs are alike, cycle by cycle', () => {
     return [it.core.clock.now[0], it.core.trace.value, it.loop.exits];
   };
   expect(once()).toEqual(once());
+});
+
+describe('what the host has afterwards', () => {
+  const everything = (a: Assembler) => {
+    wrmsr(a, UMWAIT_CONTROL, 4n);
+    common(a);
+  };
+
+  const common = (a: Assembler) => {
+    for (const [index, value] of [
+      [TSC_AUX, 0x77n],
+      [STAR, 1n << 40n],
+      [LSTAR, 0x1000n],
+      [KERNEL_GS_BASE, 0x2000n],
+      [SPEC_CTRL, 3n],
+      [0xc000_0100, 0x3000n],
+      [0xc000_0101, 0x4000n],
+      [0x174, 0x50n],
+      [0x175, 0x5000n],
+      [0x176, 0x6000n],
+      [0x277, 0n],
+    ] as const)
+      wrmsr(a, index, value);
+    a.vmcall();
+    a.hlt();
+  };
+
+  test.each([
+    ['cascade-lake', common],
+    ['sapphire-rapids', everything],
+    ['granite-rapids', everything],
+  ])('%s: all that it had, whatever the guest writes', (host, program) => {
+    const it = new LongModeGuest(host, program);
+    expect(it.run()).toEqual(HLT);
+    it.set({ rip: CODE });
+    const before = hostState(it.core);
+    expect(it.run()).toEqual(HLT);
+    expect(diffHostState(before, hostState(it.core))).toEqual([]);
+  });
+
+  test('of the first run nothing stays but the limit of IDTR, which an exit leaves at FFFFH', () => {
+    const it = guest(everything);
+    void it.loop;
+    const before = hostState(it.core);
+    it.run();
+    const names = diffHostState(before, hostState(it.core)).map(({ name }) => name);
+    expect(names).toEqual(['IDTR.limit']);
+  });
+
+  test('with a defect the search for differences finds it', () => {
+    const it = guest(everything, { defects: ['umwait-passthrough'] });
+    void it.loop;
+    const before = hostState(it.core);
+    it.run();
+    const names = diffHostState(before, hostState(it.core)).map(({ name }) => name);
+    expect(names).toContain('IA32_UMWAIT_CONTROL');
+  });
 });
