@@ -197,7 +197,9 @@ export class ClobberSearch {
         size = Math.min(size, Math.ceil(left.length / 2));
       } else size = size === 1 ? 0 : Math.ceil(size / 2);
     }
-    return { atoms: left, changes: this.try(left).changes };
+    const texts = left.map(atomText);
+    const ordered = this.atoms.filter((atom) => texts.includes(atomText(atom)));
+    return { atoms: ordered, changes: this.try(ordered).changes };
   }
 
   /**
