@@ -6,6 +6,7 @@ import { fredFutureModule } from './fred-future-module.js';
 import { fredOverwrite } from './fred-overwrite.js';
 import { fredTaskSwitch } from './fred-task-switch.js';
 import { la57Vm } from './la57-vm.js';
+import { ptVm } from './pt-vm.js';
 import { rdpidVm } from './rdpid-vm.js';
 import { restoredState } from './restored-state.js';
 import type { Scenario, ScenarioRun, Variant } from './scenario.js';
@@ -29,6 +30,7 @@ export type { RestoreOptions } from './td-guest.js';
 export const SCENARIOS: readonly Scenario[] = [
   waitpkgVmx,
   la57Vm,
+  ptVm,
   rdpidVm,
   waitpkgTd,
   waitpkgTdWrite,

@@ -19,6 +19,7 @@ import type { HostCpu } from '../linux/host-cpu.js';
 import { GDT_LIMIT } from '../linux/kernel-memory.js';
 import { msrIndex, userReturnRows } from '../linux/user-return-rows.js';
 import { VmxHostCpu } from './host-cpu.js';
+import type { GuestPt } from './pt.js';
 import { SWITCH_ROWS, type SwitchRow } from './switch-rows.js';
 
 // Fields of the hot path as constants: an object with so many names is slow to ask.
@@ -70,6 +71,8 @@ export interface VmxGuestOptions {
   readonly defects: ReadonlySet<Defect>;
   /** How many bits of an address in an MSR of the guest's count: 48 or 57. */
   readonly linearBits: () => number;
+  /** Intel PT for guests; `null`: KVM leaves it alone. */
+  readonly pt: GuestPt | null;
   readonly rows?: readonly SwitchRow[];
 }
 
@@ -250,6 +253,7 @@ export class VmxGuest {
       this.setBit(item.index, item.passed, item.passed || (there && item.row.passes === 'read'));
       item.loaded = item.userReturn >= 0 && (there || item.index === TSX_CTRL_INDEX);
     }
+    options.pt?.cpuidChanged();
     this.xsave.usesXss = has('XSAVES');
   }
 
@@ -305,6 +309,28 @@ export class VmxGuest {
     if (!this.isThere(item.row) || !this.isAllowed(item.row.allowed, lo, hi)) return false;
     this.store(item, lo, hi);
     return true;
+  }
+
+  /** The MSRs of Intel PT, likewise: read into `out`. */
+  readPt(index: number, out: Int32Array): boolean | null {
+    const { pt } = this.options;
+    const value = pt ? pt.read(index) : null;
+    if (value === null || value === undefined) return value === null ? null : false;
+    out[0] = Number(BigInt.asIntN(32, value));
+    out[1] = Number(BigInt.asIntN(32, value >> 32n));
+    return true;
+  }
+
+  writePt(index: number, lo: number, hi: number): boolean | null {
+    const { pt } = this.options;
+    if (!pt) return null;
+    const before = pt.passed;
+    const taken = pt.write(index, (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0));
+    if (taken) {
+      for (const passed of before) this.setBit(passed, false, false);
+      for (const passed of pt.passed) this.setBit(passed, true, true);
+    }
+    return taken;
   }
 
   /** Sets the guest's value without checks. */
@@ -422,6 +448,7 @@ export class VmxGuest {
     const { registers } = this.options;
     const cr4 = vmcs.lo[CR4_SHADOW]!;
     xsave.load(core, cr4);
+    this.options.pt?.enter();
     for (let n = 0; n < this.atRun.length; n++) this.switchIn(this.atRun[n]!);
     vmcs.lo[HOST_RSP] = core.lo[RSP]!;
     vmcs.hi[HOST_RSP] = core.hi[RSP]!;
@@ -463,6 +490,7 @@ export class VmxGuest {
       core.msrs.write(DEBUGCTL_INDEX, this.hostDebugctl, 0);
       core.clock.now[0]! += core.costs.op[OP.WRMSR]!;
     }
+    this.options.pt?.exit();
     xsave.unload(core, vmcs.lo[CR4_SHADOW]!);
     return STOP.EXIT;
   }

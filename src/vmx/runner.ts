@@ -28,6 +28,9 @@ import { ENTRY_FAILURE, exitReason } from '../emu/vmx/exit-rows.js';
 import { FIELD, type FieldName, SEGMENTS } from '../emu/vmx/field-rows.js';
 import {
   DTABLE_LIMIT,
+  EAX,
+  EBX,
+  ECX,
   SEGMENT,
   SREGS_CR3,
   SREGS_CR4,
@@ -45,10 +48,12 @@ import {
   type GuestExit,
   type GuestRunner,
 } from '../kvm/guest-run.js';
+import { assigned } from '../kvm/scope.js';
 import { hasFlag } from '../linux/scope.js';
 import { msrIndex } from '../linux/user-return-rows.js';
 import { handlerOf } from './exit-handlers.js';
 import { VmxGuest } from './guest.js';
+import { GuestPt, type PtLeaf } from './pt.js';
 
 // Fields of the hot path as constants: an object with so many names is slow to ask.
 const RIP_FIELD = FIELD.GUEST_RIP;
@@ -99,6 +104,7 @@ const TABLES = [
 const EFER_INDEX = msrIndex('IA32_EFER');
 const TSX_CTRL_INDEX = msrIndex('IA32_TSX_CTRL');
 
+const PT_FUNCTION = 0x14;
 const LA57 = featureNamed('LA57');
 const RTM = featureNamed('RTM');
 const TSX_CTRL_RTM_DISABLE = 1n;
@@ -143,7 +149,17 @@ export class VmxRunner implements GuestRunner {
       mwaitExits: (vm.disabledExits & 1) === 0,
       defects: vm.module.defects,
       linearBits: inRange(scope.line, '6.18') ? () => this.hostLinearBits : () => this.guestLinearBits,
+      pt: assigned(scope, 'pt_mode_host_guest') === 0 ? null : new GuestPt(cpu, (index) => this.ptLeaf(index)),
     });
+  }
+
+  /** `kvm_find_cpuid_entry_index(vcpu, 0x14, index)` */
+  private ptLeaf(index: number): PtLeaf | undefined {
+    const { table } = this.context.vcpu.cpuid;
+    const at = table.find(PT_FUNCTION, index);
+    if (at < 0) return undefined;
+    const { words } = table;
+    return { eax: words[at + EAX]!, ebx: words[at + EBX]!, ecx: words[at + ECX]! };
   }
 
   /** `max_host_virt_addr_bits()`: as hardware has it, MSRs take what the CPU can do, whatever CR4.LA57 says (since 6.13). */
@@ -366,7 +382,7 @@ export class VmxRunner implements GuestRunner {
 
   readMsr(index: number, out: Int32Array): boolean | null {
     // Common code keeps what userspace may set as well.
-    return index === TSX_CTRL_INDEX ? null : this.guest.read(index, out);
+    return index === TSX_CTRL_INDEX ? null : (this.guest.read(index, out) ?? this.guest.readPt(index, out));
   }
 
   writeMsr(index: number, lo: number, hi: number): boolean | null {
@@ -377,7 +393,7 @@ export class VmxRunner implements GuestRunner {
         // Common code decides whether the value is taken; hardware follows.
         return null;
       default:
-        return this.guest.write(index, lo, hi);
+        return this.guest.write(index, lo, hi) ?? this.guest.writePt(index, lo, hi);
     }
   }
 
