@@ -8,7 +8,7 @@ import {
   parseInstruction,
   simplerInstructions,
 } from './arbitraries/guest-program.js';
-import { drawXfam } from './arbitraries/td-params.js';
+import { drawXfam, fewerComponents } from './arbitraries/td-params.js';
 import { Chance } from './chance.js';
 import { bitsOf, type Dice, diceOf, oneOf, seldom, someBits } from './dice.js';
 import type { Place } from './place.js';
@@ -116,9 +116,8 @@ function tdMasks({ vmm, process, spec }: Place): TdMasks {
 export function* simplerGuests(guest: GuestSetup): Generator<GuestSetup> {
   for (const instructions of simplerInstructions(guest.instructions)) yield { ...guest, instructions };
   if (guest.attributes !== 0n) yield { ...guest, attributes: 0n };
-  if (guest.xfam > 3n) yield { ...guest, xfam: 3n };
   for (const bit of bitsOf(guest.attributes)) yield { ...guest, attributes: guest.attributes & ~(1n << BigInt(bit)) };
-  for (const bit of bitsOf(guest.xfam & ~3n)) yield { ...guest, xfam: guest.xfam & ~(1n << BigInt(bit)) };
+  if (guest.xfam !== 0n) for (const xfam of fewerComponents(guest.xfam)) yield { ...guest, xfam };
 }
 
 /** A guest in the file of a finding. */

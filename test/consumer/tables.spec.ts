@@ -1,6 +1,29 @@
 import fc from 'fast-check';
-import { bootKvm, builtInHost, Checker, type CpuidEntry2, describeBuiltIn, KvmNotLoaded, Vmm } from 'kvm-cpuid';
-import { entry, host, ioctlSequence, performIoctls, type TableOptions, table, word } from 'kvm-cpuid/fuzz';
+import {
+  bootKvm,
+  builtInHost,
+  Checker,
+  type CpuidEntry2,
+  describeBuiltIn,
+  impliedByVmType,
+  KvmNotLoaded,
+  Vmm,
+} from 'kvm-cpuid';
+import {
+  entry,
+  type GuestProgram,
+  guestProgram,
+  host,
+  ioctlSequence,
+  performIoctls,
+  type TableOptions,
+  type TdParams,
+  table,
+  tdConfiguration,
+  tdOffer,
+  tdParams,
+  word,
+} from 'kvm-cpuid/fuzz';
 import { describe, expect, test } from 'vitest';
 
 // A VMM's own code under test: it hides a feature from its guests, and forgets the entries whose index does not count.
@@ -58,6 +81,27 @@ describe('arbitraries from the outside', () => {
       fc.property(ioctlSequence(), (commands) => performIoctls(module, commands)),
       { seed: 1, numRuns: 20 },
     );
+  });
+
+  test('TDs: what a policy refuses shrinks to one feature', () => {
+    const { host: capable, options } = impliedByVmType(sapphireRapids, 'tdx');
+    const vmm = new Vmm(bootKvm(capable, { ...options, policy: 'paranoid' }), { guestPermissions: [18] });
+    const creates = (params: TdParams): boolean => {
+      const { vm, vcpus, failed } = vmm.createTd(tdConfiguration(params, vmm));
+      for (const fd of [...vcpus, vm]) vmm.process.close(fd);
+      return failed === null;
+    };
+    const { counterexample } = fc.check(fc.property(tdParams(), creates), { seed: 1, numRuns: 200 });
+    expect(counterexample![0].features).toHaveLength(1);
+    const offered = fc.property(tdParams({ offer: tdOffer(vmm) }), ({ features }) => !features.includes('WAITPKG'));
+    fc.assert(offered, { seed: 1, numRuns: 100 });
+  });
+
+  test('programs of guests shrink to the instruction', () => {
+    const quiet = ({ instructions }: GuestProgram): boolean => !instructions.some(({ name }) => name === 'xsetbv');
+    const { counterexample } = fc.check(fc.property(guestProgram({ guest: 'td' }), quiet), { seed: 1, numRuns: 1000 });
+    expect(counterexample![0].listing).toEqual(['xsetbv 0x0']);
+    expect(counterexample![0].code).toBeInstanceOf(Uint8Array);
   });
 
   test('words and entries', () => {

@@ -27,8 +27,8 @@ describe.runIf(existsSync(`${ROOT}/dist/fuzz/index.js`))('the examples of the do
     }
   };
 
-  test('there are three', () => {
-    expect(examples).toHaveLength(3);
+  test('there are five', () => {
+    expect(examples).toHaveLength(5);
   });
 
   test('a bug in a VMM shrinks to one entry and one bit', () => {
@@ -39,5 +39,15 @@ describe.runIf(existsSync(`${ROOT}/dist/fuzz/index.js`))('the examples of the do
 
   test.each([1, 2])('number %i holds', (n) => {
     expect(run(examples[n]!)).toBe('');
+  });
+
+  test('what a VMM has forgotten about TDs shrinks to one feature', () => {
+    expect(run(examples[3]!)).toMatch(
+      /Counterexample: \[\{"features":\["RTM"\],"attributes":0n,"xfam":3n,"addressWidth":48\}\]/,
+    );
+  });
+
+  test('a program shrinks to one instruction', () => {
+    expect(run(examples[4]!)).toMatch(/"listing":\["wrmsr 0xe1 0x0"\]/);
   });
 });

@@ -93,6 +93,17 @@ export function drawXfam(dice: Dice, offered: bigint): bigint {
   return (needed & offered) | LEAST_XFAM;
 }
 
+/** Fewer components, down to the least; those that go together stay so. */
+export function* fewerComponents(xfam: bigint): Generator<bigint> {
+  if (xfam === LEAST_XFAM) return;
+  yield LEAST_XFAM;
+  for (const bit of bitsOf(xfam & ~LEAST_XFAM)) {
+    const gone = 1n << BigInt(bit);
+    const broken = XFAM_RULES.filter(({ needs }) => maskOf(needs) & gone);
+    yield xfam & ~broken.reduce((mask, { any }) => mask | maskOf(any), gone);
+  }
+}
+
 /** Features that the module lets a TD have together or not at all. */
 const PAIR = ['HLE', 'RTM'];
 
@@ -115,8 +126,7 @@ function* simplerParams(params: TdParams): Generator<TdParams> {
     for (let at = 0; at < features.length; at += size) yield { ...params, features: features.toSpliced(at, size) };
   }
   for (const bit of bitsOf(attributes)) yield { ...params, attributes: attributes & ~(1n << BigInt(bit)) };
-  if (xfam !== LEAST_XFAM) yield { ...params, xfam: LEAST_XFAM };
-  for (const bit of bitsOf(xfam & ~LEAST_XFAM)) yield { ...params, xfam: xfam & ~(1n << BigInt(bit)) };
+  for (const fewer of fewerComponents(xfam)) yield { ...params, xfam: fewer };
   if (addressWidth === 52) yield { ...params, addressWidth: 48 };
 }
 
