@@ -1,0 +1,31 @@
+const of = (folder, names) => names.map((name) => `test/${folder}/${name}.test.ts`);
+const cpuid = (...names) => of('cpuid', names);
+const kvm = (...names) => of('kvm', names);
+const paranoid = (...names) => of('kvm/paranoid', names);
+
+/** What is mutated together, and the tests that are to notice. They run in this order: first what is quick. */
+export const SLICES = {
+  expression: { mutate: ['src/cpuid/expression.ts'], tests: cpuid('expression') },
+  layout: {
+    mutate: ['src/cpuid/entry.ts', 'src/cpuid/features.ts', 'src/cpuid/indexed.ts'],
+    tests: cpuid('entry', 'indexed', 'features'),
+  },
+  table: { mutate: ['src/kvm/cpuid-table.ts'], tests: kvm('cpuid-table', 'guest-cpuid', 'set-cpuid', 'frozen') },
+  runtime: {
+    mutate: ['src/kvm/check-cpuid.ts', 'src/kvm/runtime.ts'],
+    tests: kvm('check-cpuid', 'runtime'),
+  },
+  'guest-caps': { mutate: ['src/kvm/guest-caps.ts'], tests: kvm('guest-caps', 'set-cpuid', 'frozen', 'vcpu-state') },
+  caps: { mutate: ['src/kvm/caps.ts'], tests: kvm('guest-caps', 'supported', 'rows') },
+  supported: { mutate: ['src/kvm/supported.ts'], tests: kvm('set-cpuid', 'supported') },
+  rules: { mutate: ['src/kvm/paranoid/rule-rows.ts'], tests: paranoid('rule-rows') },
+  allowed: {
+    mutate: ['src/kvm/paranoid/allowed-table.ts', 'src/kvm/paranoid/rule-arrays.ts'],
+    tests: paranoid('rule-rows', 'verify'),
+  },
+  kernels: {
+    mutate: ['rule-lines', 'screen', 'portable', 'verify'].map((name) => `src/kvm/paranoid/${name}.ts`),
+    tests: paranoid('kernels', 'screen', 'verify'),
+  },
+  findings: { mutate: ['src/kvm/paranoid/findings.ts'], tests: kvm('placement') },
+};
