@@ -62,7 +62,10 @@ $ kvm-cpuid scenario list
 $ kvm-cpuid scenario run waitpkg-td --policy off
 $ kvm-cpuid scenario run waitpkg-td --policy off --trace trace.json --svg timeline.svg
 $ kvm-cpuid scenario compare
+$ kvm-cpuid scenario search --policy off
 \`\`\`
+
+\`scenario search\` looks for more: it asks for TDs at random, knows nothing of what bits do, and shrinks what harms the host to the bits to blame.
 
 \`denylist\` is what Linux 6.16 to 7.3 do for TDs, \`paranoid\` the RFC of April 2026, \`allowlist\` its successor of June 2026. \`off\` with a TD
 is a counterfactual kernel: none without any check was ever released. TDX modules with FRED or with a bit that nobody knows do not exist;

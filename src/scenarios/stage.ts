@@ -177,11 +177,13 @@ export class Stage {
   td(features: readonly string[], program: (a: Assembler) => void, options: TdOptions = {}): Guest {
     const { cpu = this.cpu, xfam = 0n, attributes = 0n } = options;
     const vmm = this.vmmOn(cpu);
-    const offered = vmm.tdxCapabilities(vmm.createVm(VM_TYPES.tdx));
-    const base = minimalConfiguration(offered.entries, vmm.supported().entries);
-    const cpuid = options.entries?.(base) ?? withFeatures(base, features.map(featureNamed));
-    const configuration = { cpuid, attributes, xfam: xfam === 'all' ? offered.xfam : xfam };
-    const { created, vcpu } = createTdGuest(vmm, cpu, configuration, () => program, this.options);
+    const { created, vcpu } = this.during('kvm', 'the TD is set up', cpu, () => {
+      const offered = vmm.tdxCapabilities(vmm.createVm(VM_TYPES.tdx));
+      const base = minimalConfiguration(offered.entries, vmm.supported().entries);
+      const cpuid = options.entries?.(base) ?? withFeatures(base, features.map(featureNamed));
+      const configuration = { cpuid, attributes, xfam: xfam === 'all' ? offered.xfam : xfam };
+      return createTdGuest(vmm, cpu, configuration, () => program, this.options);
+    });
     for (const { ioctl, errno } of created.steps) this.tell('kvm', `${ioctl}: ${errno}`, cpu);
     for (const { bits } of vmm.tdRefusal(created.vm)?.findings ?? [])
       for (const { name, bit } of bits) this.tell('kvm', `refused: ${name ?? `bit ${bit}`}`, cpu);

@@ -26,7 +26,7 @@ export const syscallMsrs: Scenario = {
   host: 'emerald-rapids',
   cpus: 2,
   kernels: ['6.18', '7.3'],
-  modules: ['2.0.8', '1.5.28', '1.5.01'],
+  modules: ['2.0.8', '1.5.01'],
   control: true,
   watch: ['IA32_LSTAR', 'IA32_TSC_AUX'],
   limits:
