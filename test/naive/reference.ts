@@ -139,6 +139,7 @@ export interface ParanoidRow {
   svm: string;
   tdx: string;
   reason: string;
+  source: string;
 }
 
 function load<T>(name: string): T {

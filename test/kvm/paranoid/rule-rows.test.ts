@@ -9,7 +9,7 @@ import { Explainer } from '../../../src/kvm/paranoid/findings.js';
 import { RESERVED, RULE_ROWS } from '../../../src/kvm/paranoid/rule-rows.js';
 import type { Defect, Reserved } from '../../../src/kvm/policy.js';
 import { specOf } from '../../fuzz/places.js';
-import { type ParanoidRow, paranoidRows } from '../../naive/reference.js';
+import { paranoidRows } from '../../naive/reference.js';
 import { probes, SIGNATURE } from '../../support/rule-probes.js';
 
 test('reasons and sources are those of the reference, register by register', () => {
@@ -19,7 +19,7 @@ test('reasons and sources are those of the reference, register by register', () 
       (name) => `${first.toString(16)} ${name}: ${row.why} (${row.source})`,
     );
   });
-  const theirs = (paranoidRows as readonly (ParanoidRow & { source: string })[]).map((row) => {
+  const theirs = paranoidRows.map((row) => {
     const first = Number(row.function.split('..')[0]);
     return `${first.toString(16)} ${row.register}: ${row.reason} (${row.source})`;
   });
