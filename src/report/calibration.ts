@@ -1,6 +1,5 @@
 import { bootKvm, describeBuiltIn, withInputs } from '../api/host.js';
 import { Vmm } from '../api/vmm.js';
-import type { KernelLine } from '../cpuid/kernel-line.js';
 import type { Core } from '../emu/core/core.js';
 import { type CostRow, FAMILY_COSTS, VENDOR_COSTS } from '../emu/cost-rows.js';
 import type { Assembler } from '../emu/isa/asm.js';
@@ -32,11 +31,18 @@ class Loop {
   private readonly vmm: Vmm;
   private readonly fd: number;
 
-  constructor(host: string, body: (a: Assembler) => void, rounds: number, kernel: KernelLine = '6.1') {
-    const module = bootKvm(withInputs(describeBuiltIn(builtInHost(host)!), { kernel }));
+  constructor(host: string, body: (a: Assembler) => void, rounds: number) {
+    // The figures are older than most mitigations, which write MSRs at every exit.
+    const described = withInputs(describeBuiltIn(builtInHost(host)!), { cmdline: 'mitigations=off' });
+    const module = bootKvm(described);
     this.vmm = new Vmm(module);
     this.core = module.kernel.hardware.cpus[0]!.core;
     const program = (a: Assembler): void => {
+      // XCR0 as the host has it, or every entry and exit would write it.
+      a.mov('ecx', 0);
+      a.mov('eax', this.core.control.xcr0[0]! >>> 0);
+      a.mov('edx', 0);
+      a.xsetbv();
       a.label('start');
       a.mov('r12d', rounds);
       a.label('again');
