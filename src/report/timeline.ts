@@ -194,7 +194,7 @@ function valueLine({ name, top, steps }: Rows['values'][number], x: Scale, harme
   let free = 0;
   const labels = steps.flatMap((step) => {
     const at = x(step.cycle) + 4;
-    if (at < free) return [];
+    if (at < free || at + step.value.length * 6.5 > WIDTH) return [];
     free = at + step.value.length * 6.5 + 6;
     return [text(at, height(step.value) - 4, step.value, { size: 11 })];
   });
