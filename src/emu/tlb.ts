@@ -8,6 +8,8 @@ const ENTRIES = 256;
 const PAGE_MASK = ~0xfff;
 /** Words of one half of {@link Tlb.quick}: 64 pages. */
 export const QUICK_HALF = 256;
+/** Where the kind of access is in the first word. The bits below are zero, so that an address's may be compared with them. */
+export const QUICK_ACCESS = 3;
 /** No space has it. */
 const NOWHERE = 0;
 
@@ -33,7 +35,8 @@ export class Tlb {
   version = 0;
   /**
    * The last pages of RAM that were read (first half) and written (second half), for loops that cannot afford a call: four
-   * words each, page number and kind of access, high half, space, where the page lies in the bytes of memory.
+   * words each, page number and kind of access (from bit `QUICK_ACCESS` on), high half, space, where the page lies in the bytes of
+   * memory.
    */
   readonly quick = new Int32Array(2 * QUICK_HALF);
   private last = 2;
@@ -79,7 +82,7 @@ export class Tlb {
   /** Keeps a page of RAM in {@link quick}. @param half 0 for reads, `QUICK_HALF` for writes */
   remember(lo: number, hi: number, access: number, offset: number, half: number): void {
     const at = half + ((lo >>> 10) & 0xfc);
-    this.quick[at] = (lo & PAGE_MASK) | access;
+    this.quick[at] = (lo & PAGE_MASK) | (access << QUICK_ACCESS);
     this.quick[at + 1] = hi;
     this.quick[at + 2] = this.current;
     this.quick[at + 3] = offset - (lo & 0xfff);

@@ -126,7 +126,7 @@ function shift(name: 'SHL' | 'SHR' | 'SAR', wide: boolean): OpWriter {
 
 function load(size: number): OpWriter {
   return (w, micro) => {
-    w.load(w.address(micro), size, 'load', micro);
+    w.load(w.address(micro), size, micro);
     const to = w.target(micro.a);
     w.emit(`${to.lo}=vl;${to.hi}=${size === 8 ? 'vh' : 0};`);
   };
@@ -135,7 +135,7 @@ function load(size: number): OpWriter {
 function store(size: number): OpWriter {
   return (w, micro) => {
     const { a } = micro;
-    w.store(w.address(micro), size, { lo: w.lo(a), hi: w.hi(a) }, 'store', micro);
+    w.store(w.address(micro), size, { lo: w.lo(a), hi: w.hi(a) }, micro);
     w.splits(micro);
   };
 }
@@ -145,14 +145,14 @@ const RSP = 4;
 /** @returns after the value is on the stack */
 function push(w: BlockWriter, micro: Micro): void {
   const { a } = micro;
-  w.store(w.pushAddress(), 8, { lo: w.lo(a), hi: w.hi(a) }, 'storeStack', micro);
+  w.store(w.pushAddress(), 8, { lo: w.lo(a), hi: w.hi(a) }, micro);
   const { lo, hi } = w.target(RSP);
   w.emit(`${lo}=al;${hi}=ah;`);
 }
 
 /** The top of the stack, into `vl` and `vh`. */
 function top(w: BlockWriter, micro: Micro): void {
-  w.load({ lo: w.lo(RSP), hi: w.hi(RSP) }, 8, 'loadStack', micro);
+  w.load({ lo: w.lo(RSP), hi: w.hi(RSP) }, 8, micro);
 }
 
 const branch: OpWriter = (w, { a, b }) => {
@@ -223,6 +223,7 @@ export const OP_WRITERS: OpWriters = {
   JMP: (w, { b }) => w.branches('true', b, false),
   CALL: (w, micro) => {
     push(w, micro);
+    w.leavesHit();
     w.branches('true', micro.b, false);
   },
   RET: (w, micro) => {

@@ -1,8 +1,8 @@
-import { QUICK_HALF } from '../tlb.js';
+import { QUICK_ACCESS, QUICK_HALF } from '../tlb.js';
 import { FLAG_LOCALS, flagsToState, type Pending } from './compile-flags.js';
 import type { Core } from './core.js';
 import { MICRO, MICRO_WORDS, X } from './lower.js';
-import { FAULT, JUMP, SPLIT } from './status.js';
+import { JUMP, SPLIT } from './status.js';
 
 /**
  * Writes the text of a block's function. Registers are local variables between the points at which somebody else may see
@@ -11,8 +11,8 @@ import { FAULT, JUMP, SPLIT } from './status.js';
  * the cache, so that its function is good for the same code when the cache has been cleared.
  *
  * Locals beside those and those of `compile-flags.ts`: `al`, `ah` the linear address of an access, `vl`, `vh` what was
- * loaded, `p` its place in words of memory, `q` the place of its page in `tlb.quick`, `w` words of memory, `g` its
- * generations, `ra`, `wa`, `space`, `watched` as the core and its TLB have them.
+ * loaded, `p` the place in memory, `q` the place of its page in `tlb.quick`, `w` words of memory, `g` its
+ * generations, `ra`, `wa`, `space` rights and address space as the core and its TLB have them.
  */
 
 /** A micro-operation, as the writers of `compile-ops.ts` get it. */
@@ -32,6 +32,8 @@ export interface Micro {
 
 type Text = string | (() => string);
 
+/** No page at hand has it: stores that concern somebody are the interpreter's. */
+const WATCHED = 0xff8;
 const REGISTERS = 16;
 const ZERO = 17;
 const RIP = 16;
@@ -60,8 +62,10 @@ export class BlockWriter {
   /** Those whose locals are newer than the register file. */
   private dirty = new Set<number>();
   private at = 0;
-  private loads = false;
+  private accesses = false;
   private stores = false;
+  /** A store of the system may have hit the block without having asked. */
+  private mayBeHit = false;
   /** Flags of before the block may be looked at. */
   private looksBack = false;
   /** The clock has been brought forward by an instruction of the system, as far as it wanted. */
@@ -121,10 +125,8 @@ export class BlockWriter {
     const lines = ['let al=0,ah=0,vl=0,vh=0,p=0,q=0;', FLAG_LOCALS];
     for (const register of this.used.keys())
       lines.push(`let l${register}=lo[${register}],h${register}=hi[${register}];`);
-    if (this.loads || this.stores)
-      lines.push('let w=memory.words,g=memory.generations,space=tlb.current,ra=core.readAccess,wa=core.writeAccess;');
-    if (this.stores) lines.push('let watched=core.watched;');
-    if (this.loops) lines.push(`let slow=false;${this.stores ? `const before=g[${this.page}];` : ''}`);
+    if (this.accesses) lines.push(`let w,g,space=0,ra=0,wa=0;${this.rightsText}`);
+    if (this.loops && this.stores) lines.push(`const before=g[${this.page}];`);
     if (this.owes) lines.push(`core.owedCycles=${this.cycles};`);
     return lines.join('\n');
   }
@@ -197,10 +199,11 @@ export class BlockWriter {
     this.emit('return s;}}');
     this.dirty = new Set();
     this.flags = null;
-    if (!isSystem) this.splits(micro);
+    if (isSystem) this.mayBeHit = true;
+    else this.splitsByCall(number, micro.last);
     this.emit(() => {
       const later = [...this.used].filter(([, use]) => use > number).map(([r]) => `l${r}=lo[${r}];h${r}=hi[${r}];`);
-      return later.join('') + this.refreshText(isSystem);
+      return later.join('') + (this.accesses ? this.rightsText : '');
     });
   }
 
@@ -210,11 +213,10 @@ export class BlockWriter {
     this.emit(`{const at=blocks.first[blocks.running]+${number};return execute(core,at,at+1,${MICRO.FULL});}`);
   }
 
-  private refreshText(all: boolean): string {
-    if (!this.loads && !this.stores) return '';
-    return `w=memory.words;g=memory.generations;${this.stores ? 'watched=core.watched;' : ''}${
-      all ? 'space=tlb.current;ra=core.readAccess;wa=core.writeAccess;' : ''
-    }`;
+  /** What is known of memory and rights. */
+  private get rightsText(): string {
+    const write = `core.watched?${WATCHED}:core.writeAccess<<${QUICK_ACCESS}`;
+    return `w=memory.words;g=memory.generations;space=tlb.current;ra=core.readAccess<<${QUICK_ACCESS};wa=${write};`;
   }
 
   // Memory.
@@ -255,57 +257,67 @@ export class BlockWriter {
     this.emit(`${lo}=(${lo}+8)|0;${hi}=(${hi}+(${lo}>>>0<8?1:0))|0;`);
   }
 
-  /** Whether the page is at hand and the access as simple as can be. */
-  private quickText({ lo, hi }: Pair, size: number, half: number, access: string): string {
-    const fits = size === 8 ? `&&(${lo}&4095)<=4088` : '';
-    return `q=${half}+((${lo}>>>10)&252);if(quick[q]===((${lo}&-4096)|${access})&&quick[q+1]===${hi}&&quick[q+2]===space&&(${lo}&3)===0${fits}`;
+  /**
+   * Goes on when the page is at hand and the access aligned; otherwise the interpreter does this instruction and all that
+   * follow. The place in memory goes to `p`, in bytes.
+   */
+  private findPage({ lo, hi }: Pair, size: number, half: number, access: string, { number }: Micro): void {
+    // Bits that make an address unaligned are among those of the kind of access that are zero.
+    const mask = literal(-4096 | (size - 1));
+    this.emit(`q=${half > 0 ? `${half}+` : ''}((${lo}>>>10)&252);`);
+    this.emit(`if(quick[q]!==((${lo}&${mask})|${access})||quick[q+1]!==${hi}||quick[q+2]!==space){`);
+    this.emitSpill();
+    this.emit(`return rest(${number});}`);
+    this.emit(`p=quick[q+3]+(${lo}&4095);`);
   }
 
   /** Loads into `vl` and `vh`; 4 bytes into `vl` alone. */
-  load(address: Pair, size: number, by: 'load' | 'loadStack', { number }: Micro): void {
-    this.loads = true;
-    const { lo, hi } = address;
-    this.emit(`${this.quickText(address, size, 0, 'ra')}){p=(quick[q+3]+(${lo}&4095))>>2;`);
-    this.emit(`vl=w[p];${size === 8 ? 'vh=w[p+1];' : ''}}else{`);
-    this.emitSpill();
-    this.emit(
-      `if(${by}(core,${lo},${hi},${size})!==0){core.at=blocks.first[blocks.running]+${number};return ${FAULT};}`,
-    );
-    this.emit(`vl=v[0];${size === 8 ? 'vh=v[1];' : ''}`);
-    this.emitSlow();
+  load(address: Pair, size: number, micro: Micro): void {
+    this.accesses = true;
+    this.findPage(address, size, 0, 'ra', micro);
+    this.emit(`vl=w[p>>2];${size === 8 ? 'vh=w[(p>>2)+1];' : ''}`);
   }
 
-  /** Stores. What it hits is only known to {@link BlockCache.hit}; see {@link splits}. */
-  store(address: Pair, size: number, value: Pair, by: 'store' | 'storeStack', { number }: Micro): void {
+  /** Stores. {@link splits} or {@link leavesHit} has to follow. */
+  store(address: Pair, size: number, value: Pair, micro: Micro): void {
+    this.accesses = true;
     this.stores = true;
-    const { lo, hi } = address;
-    const { offset, length } = this.core.blocks;
-    const from = literal(offset[this.block]! - 7);
-    const span = this.core.blocks.isAcross(this.block) ? 0 : length[this.block]! + 7;
-    const valueHi = size === 8 ? value.hi : '0';
-    this.emit(`${this.quickText(address, size, QUICK_HALF, 'wa')}&&!watched){p=quick[q+3]+(${lo}&4095);`);
+    this.findPage(address, size, QUICK_HALF, 'wa', micro);
     this.emit(`w[p>>2]=${value.lo};${size === 8 ? `w[(p>>2)+1]=${value.hi};` : ''}g[p>>>12]++;`);
-    this.emit(`if((p-${from})>>>0<${span})blocks.hit=true;}else{`);
-    this.emitSpill();
-    this.emit(
-      `if(${by}(core,${lo},${hi},${size},${value.lo},${valueHi})!==0){core.at=blocks.first[blocks.running]+${number};return ${FAULT};}`,
-    );
-    this.emitSlow();
   }
 
-  /** Memory was accessed by a call: what is known of it may have changed. */
-  private emitSlow(): void {
-    this.emit(() => `${this.refreshText(false)}${this.loops ? 'slow=true;' : ''}}`);
+  /** Whether the store at `p` has hit the block. */
+  private get hitText(): string {
+    const { offset, length } = this.core.blocks;
+    const span = this.core.blocks.isAcross(this.block) ? 0 : length[this.block]! + 7;
+    return `(p-${literal(offset[this.block]! - 7)})>>>0<${span}`;
   }
 
   /** After a store: what follows in the block may have been overwritten. */
   splits({ number, last }: Micro): void {
-    this.emit('if(blocks.hit){blocks.hit=false;');
-    if (!last) {
-      this.emitSpill();
-      this.emit(`core.at=blocks.first[blocks.running]+${number};return ${SPLIT};`);
+    if (this.mayBeHit) {
+      this.emit(`if(${this.hitText})blocks.hit=true;`);
+      this.splitsByCall(number, last);
+    } else if (!last) {
+      this.emit(`if(${this.hitText}){`);
+      this.emitSplit(number);
     }
-    this.emit('}');
+  }
+
+  /** As {@link splits}, but whatever stores next finds the hit. */
+  leavesHit(): void {
+    this.emit(`if(${this.hitText})blocks.hit=true;`);
+  }
+
+  private splitsByCall(number: number, last: boolean): void {
+    this.emit('if(blocks.hit){blocks.hit=false;');
+    if (last) this.emit('}');
+    else this.emitSplit(number);
+  }
+
+  private emitSplit(number: number): void {
+    this.emitSpill();
+    this.emit(`core.at=blocks.first[blocks.running]+${number};return ${SPLIT};}`);
   }
 
   // Ends.
@@ -344,10 +356,10 @@ export class BlockWriter {
     const { ripLo, ripHi } = this.core.blocks;
     const flags = flagsToState(this.flags);
     this.emit(() => {
-      const same = this.stores ? `&&g[${this.page}]===before` : '';
+      const same = this.stores ? `g[${this.page}]===before&&` : '';
       const rip = `${ripLo[this.block]},${ripHi[this.block]}`;
       const go = `${this.looksBack ? flags : ''}trace.block(${rip},now[0]);continue;`;
-      return `if(!slow${same}&&now[0]+${this.cycles}<horizon){${go}}`;
+      return `if(${same}now[0]+${this.cycles}<horizon){${go}}`;
     });
   }
 

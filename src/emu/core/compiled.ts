@@ -2,11 +2,11 @@ import type { BlockCache } from './blocks.js';
 import { OP_WRITERS, type OpName, type OpWriters } from './compile-ops.js';
 import { BlockWriter } from './compile-writer.js';
 import type { Core } from './core.js';
-import { type Engine, INTERPRETER, interpret, interrupted } from './engine.js';
+import { type Engine, INTERPRETER, interpret, interpretRest, interrupted } from './engine.js';
 import { execute } from './execute.js';
 import { carry, condition, isEven, shifted, shifted32, zero } from './flags.js';
 import { integer } from './integer.js';
-import { generalProtection, load, loadStack, store, storeStack } from './linear.js';
+import { generalProtection } from './linear.js';
 import { MICRO_NAMES } from './lower.js';
 import { ACTIVITY, JUMP, NEXT } from './status.js';
 import { system } from './system.js';
@@ -43,7 +43,8 @@ const environment = (core: Core) => ({
   tlb: core.mmu.tlb,
   quick: core.mmu.tlb.quick,
   trace: core.trace,
-  ...{ execute, integer, system, load, loadStack, store, storeStack, generalProtection },
+  rest: (number: number) => interpretRest(core, number),
+  ...{ execute, integer, system, generalProtection },
   ...{ carry, condition, isEven, shifted, shifted32, zero },
 });
 

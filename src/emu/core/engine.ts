@@ -43,12 +43,21 @@ export const INTERPRETER: Engine = {
 
 /** Executes one block. @returns a status; unless it is NEXT or JUMP, {@link interrupted} has to follow */
 export function interpret(core: Core, block: number): number {
+  core.settled = false;
+  return finish(core, block, core.blocks.first[block]!);
+}
+
+/** As {@link interpret}, for what is left of the block that runs: from one of its instructions on. */
+export function interpretRest(core: Core, number: number): number {
+  const { running, first } = core.blocks;
+  return finish(core, running, first[running]! + number);
+}
+
+function finish(core: Core, block: number, from: number): number {
   const { blocks } = core;
-  const first = blocks.first[block]!;
   const count = blocks.count[block]!;
   core.owedCycles = blocks.cycles[block]!;
-  core.settled = false;
-  const status = execute(core, first, first + count, MICRO.X);
+  const status = execute(core, from, blocks.first[block]! + count, MICRO.X);
   if (status !== NEXT && status !== JUMP) return status;
   if (status === NEXT) {
     core.lo[RIP] = blocks.endLo[block]!;

@@ -1,5 +1,5 @@
 import { EmulatorLimit, INSN_WORDS } from '../isa/insn.js';
-import { QUICK_HALF } from '../tlb.js';
+import { QUICK_ACCESS, QUICK_HALF } from '../tlb.js';
 import type { Core } from './core.js';
 import { carry, condition, F, KIND, shifted, shifted32, WIDTH, zero } from './flags.js';
 import { integer } from './integer.js';
@@ -77,6 +77,7 @@ const {
   RET,
 } = X;
 const QUICK = QUICK_HALF;
+const QUICK_SHIFT = QUICK_ACCESS;
 const words = MICRO_WORDS;
 const insnWords = INSN_WORDS;
 const kindAt = F.KIND;
@@ -567,7 +568,7 @@ export function execute(core: Core, from: number, to: number, which: number): nu
 /** Where a page lies in the bytes of memory, if it is among the last ones of that half; a negative number if it is not. */
 function quickPlace(quick: Int32Array, lo: number, hi: number, access: number, half: number, space: number): number {
   const at = half + ((lo >>> 10) & 0xfc);
-  return quick[at] === ((lo & ~0xfff) | access) && quick[at + 1] === hi && quick[at + 2] === space
+  return quick[at] === ((lo & ~0xfff) | (access << QUICK_SHIFT)) && quick[at + 1] === hi && quick[at + 2] === space
     ? quick[at + 3]! + (lo & 0xfff)
     : -1;
 }
