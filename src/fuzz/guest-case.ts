@@ -61,7 +61,7 @@ export class GuestGenerator {
     return { entries: this.configuration(offer), guest: { instructions, attributes, xfam } };
   }
 
-  /** What KVM reports, most of the time with a few bits more or less. */
+  /** What KVM reports, with some bits taken away, and now and then one more. */
   private table(): readonly CpuidEntry2[] {
     const { dice, place } = this;
     const entries = [...place.reported];
@@ -69,7 +69,10 @@ export class GuestGenerator {
       const at = dice.nextInt(0, entries.length - 1);
       const register = oneOf(dice, REGISTERS);
       const entry = entries[at]!;
-      entries[at] = { ...entry, [register]: (entry[register] ^ (1 << dice.nextInt(0, 31))) >>> 0 };
+      const value = seldom(dice, 6)
+        ? entry[register] ^ (1 << dice.nextInt(0, 31))
+        : entry[register] & ~Number(someBits(dice, BigInt(entry[register])));
+      entries[at] = { ...entry, [register]: value >>> 0 };
     }
     return entries;
   }

@@ -1,3 +1,4 @@
+import type { Assembler } from '../emu/isa/asm.js';
 import { EmulatorLimit } from '../emu/isa/insn.js';
 import {
   bootKvm,
@@ -12,8 +13,10 @@ import {
   withInputs,
 } from '../index.js';
 import { KVM_EXIT_HLT, KVM_EXIT_INTR, KVM_RUN, RUN } from '../kvm/abi.js';
-import type { Vcpu } from '../kvm/vcpu.js';
+import { Vcpu } from '../kvm/vcpu.js';
+import { guestImage } from '../scenarios/guest-image.js';
 import { createTdGuest } from '../scenarios/td-guest.js';
+import { makeVm } from '../scenarios/vm-guest.js';
 import { KvmTdVcpu } from '../tdx/kvm-vcpu.js';
 import { stateAccess } from '../tdx/td-state.js';
 import { programOf } from './arbitraries/guest-program.js';
@@ -45,15 +48,16 @@ const GUESTS = 200;
 /** Cycles until a guest that does not end is stopped. */
 const LIMIT = 1_000_000;
 /** Bytes of address space of a VMM. */
-const ARENA = 1 << 18;
+const ARENA = 1 << 19;
 const TSC_DEADLINE = 0x6e0;
 
-/** With these a host has more to lose; whoever says otherwise is heard. */
-const CHOICES = ['tsx=off', 'fred=on'];
+/** With these a host has more to lose; whoever says otherwise is heard. What KVM reports for ordinary VMs stays as it is. */
+const CHOICES = { tdx: ['tsx=off', 'fred=on'], others: ['fred=on'] } as const;
 
-function vulnerable(cmdline: string): string {
+function vulnerable(cmdline: string, vmType: string): string {
+  const choices = vmType === 'tdx' ? CHOICES.tdx : CHOICES.others;
   const said = (choice: string) => cmdline.includes(choice.slice(0, choice.indexOf('=') + 1));
-  return [cmdline, ...CHOICES.filter((choice) => !said(choice))].join(' ').trim();
+  return [cmdline, ...choices.filter((choice) => !said(choice))].join(' ').trim();
 }
 
 const NOT_RUN: GuestRun = { ran: false, changes: [] };
@@ -73,19 +77,30 @@ export class GuestHost {
   constructor(spec: PlaceSpec) {
     this.spec = spec;
     const { host, options } = impliedByVmType(spec.host, spec.vmType, spec.options.tdxModule);
-    this.kvm = bootKvm(withInputs(host, { cmdline: vulnerable(host.inputs.cmdline) }), { ...options, ...spec.options });
+    this.kvm = bootKvm(withInputs(host, { cmdline: vulnerable(host.inputs.cmdline, spec.vmType) }), {
+      ...options,
+      ...spec.options,
+    });
     this.cpu = this.bringUp();
     this.before = hostState(this.cpu.core);
   }
 
+  /** KVM has run a guest before: what every use of KVM does to a host, such as CR4.VMXE, is part of the host. */
   private bringUp(): HostCpu {
     const machine = this.kvm.kernel.bringUp({ cpus: 1 });
     const cpu = machine.cpus[0]!;
     cpu.switchTo(machine.newTask('vmm', { gs: USER_GS }));
     for (const [state, value] of OCCUPIED) stateAccess(state)?.write(cpu.core, value);
+    if (this.spec.vmType !== 'tdx') this.warmUp();
     cpu.prepareUserMode();
     this.guests = 0;
     return cpu;
+  }
+
+  private warmUp(): void {
+    const vmm = new Vmm(this.kvm, { arena: ARENA });
+    const { fd, errno } = makeVm(vmm, vmm.supported().entries, guestImage(halts), 0n);
+    if (errno === 'OK') vmm.process.ioctl(fd, KVM_RUN);
   }
 
   private renew(): void {
@@ -110,15 +125,33 @@ export class GuestHost {
   }
 
   /** @returns whether it ran */
-  private enter({ entries, guest }: GuestCase): boolean {
-    const { cpu } = this;
+  private enter(guest: GuestCase): boolean {
     const vmm = new Vmm(this.kvm, { ...processOptions(this.spec), arena: ARENA });
+    const fd = this.spec.vmType === 'tdx' ? this.createTd(vmm, guest) : this.createVm(vmm, guest);
+    const vcpu = vmm.process.file(fd);
+    if (!(vcpu instanceof Vcpu)) return false;
+    this.finish(vmm, fd, vcpu, guest.guest.instructions.length);
+    return true;
+  }
+
+  /** @returns the descriptor of a vCPU, or -1 when the configuration is refused */
+  private createTd(vmm: Vmm, { entries, guest }: GuestCase): number {
     const { instructions, attributes, xfam } = guest;
     const { code } = programOf(instructions, 'td');
-    const { created, vcpu } = createTdGuest(vmm, cpu, { cpuid: entries, attributes, xfam }, () => (a) => a.db(code));
-    if (vcpu === null) return false;
-    this.finish(vmm, created.vcpus[0]!, vcpu, instructions.length);
-    return true;
+    const { created } = createTdGuest(vmm, this.cpu, { cpuid: entries, attributes, xfam }, () => (a) => a.db(code));
+    return created.failed ? -1 : created.vcpus[0]!;
+  }
+
+  /** Likewise. */
+  private createVm(vmm: Vmm, { entries, guest }: GuestCase): number {
+    const { code } = programOf(guest.instructions, 'vm');
+    const { fd, errno } = makeVm(
+      vmm,
+      entries,
+      guestImage((a) => a.db(code)),
+      0n,
+    );
+    return errno === 'OK' ? fd : -1;
   }
 
   /** KVM_RUN until it is no use any more: once more than there are instructions that could leave the guest. */
@@ -135,9 +168,17 @@ export class GuestHost {
   }
 
   /** Lets an interrupt in when the guest has had its time: with a signal pending, KVM_RUN ends then. */
-  private limit({ td }: Vcpu, end: number): void {
+  private limit(vcpu: Vcpu, end: number): void {
     const { cpu } = this;
+    const { td } = vcpu;
+    if (!td) {
+      const loop = vcpu.guestLoop();
+      if (loop) loop.signalAt = end;
+      return;
+    }
     cpu.armTimer(Math.max(1, end - cpu.core.clock.now[0]!));
     if (td instanceof KvmTdVcpu && td.runner) td.runner.signalPending = true;
   }
 }
+
+const halts = (a: Assembler): void => a.hlt();

@@ -9,12 +9,15 @@ export const hostState: GuestLaw = {
   name: 'host-state',
   says: 'no state of the host is changed by any guest that KVM and the TDX module allow, once the VMM is in user mode again',
   share: 1,
-  where: ({ vmType }) => vmType === 'tdx',
+  where: ({ vmType }) => vmType === 'tdx' || vmType === 'default',
   judgeGuests(place) {
     const host = new GuestHost(place.spec);
     const { least } = new GuestGenerator(place);
     return ({ entries, guest }) => {
-      const complete = entries.some(({ function: fn }) => fn === ADDRESS_SIZES) ? entries : [...entries, ...least];
+      const complete =
+        least.length === 0 || entries.some(({ function: fn }) => fn === ADDRESS_SIZES)
+          ? entries
+          : [...entries, ...least];
       const { changes } = host.run({ entries: complete, guest });
       return new Map(changes.map((change) => [change.name, changeText(change)]));
     };
