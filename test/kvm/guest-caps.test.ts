@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { featureNamed } from '../../src/cpuid/features.js';
+import { featureNamed, WORDS, type Word } from '../../src/cpuid/features.js';
 import { type CpuidEntry2, KERNEL_LINES, type KernelLine } from '../../src/index.js';
 import * as abi from '../../src/kvm/abi.js';
 import type { GuestCaps } from '../../src/kvm/guest-caps.js';
@@ -112,9 +112,13 @@ describe('addresses', () => {
     ['52 bits', sizes(52), 52],
     ['0 bits', sizes(0), 0],
     ['255 bits', sizes(255), 255],
+    ['63 bits', sizes(63), 63],
+    ['64 bits', sizes(64), 64],
+    ['the other order', sizes(52).toReversed(), 52],
     ['a maximum below the leaf', sizes(52, 0x8000_0007), 36],
     ['no 80000000', sizes(52).slice(1), 36],
     ['no 80000008', sizes(52).slice(0, 1), 36],
+    ['no 80000000, and flags that look like a maximum', [entry(0x8000_0008, { eax: 52, flags: 0x8000_0008 })], 36],
   ];
 
   test.each(rows)('%s', (_, entries, bits) => {
@@ -128,6 +132,12 @@ describe('vendor and paravirtual features', () => {
   const vendors = [
     ['AuthenticAMD', { ebx: 0x68747541, ecx: 0x444d4163, edx: 0x69746e65 }, true],
     ['HygonGenuine', { ebx: 0x6f677948, ecx: 0x656e6975, edx: 0x6e65476e }, true],
+    ['AMDisbetter!', { ebx: 0x69444d41, ecx: 0x21726574, edx: 0x74656273 }, true],
+    ['the start of AuthenticAMD', { ebx: 0x68747541, ecx: 0x444d4163, edx: 0x6e65476e }, false],
+    ['the middle of AuthenticAMD', { ebx: 0x6f677948, ecx: 0x444d4163, edx: 0x6e65476e }, false],
+    ['the end of AuthenticAMD', { ebx: 0x6f677948, ecx: 0x6e656975, edx: 0x69746e65 }, false],
+    ['all but its start', { ebx: 0, ecx: 0x444d4163, edx: 0x69746e65 }, false],
+    ['all but its middle', { ebx: 0x68747541, ecx: 0, edx: 0x69746e65 }, false],
     ['GenuineIntel', { ebx: 0x756e6547, ecx: 0x6c65746e, edx: 0x49656e69 }, false],
   ] as const;
 
@@ -135,8 +145,25 @@ describe('vendor and paravirtual features', () => {
     expect(capsOf('genoa', '7.3', [entry(0, registers)]).isAmdCompatible).toBe(isAmd);
   });
 
+  test('the vendor is that of leaf 0, not of registers that hold the same', () => {
+    const shifted = entry(1, { eax: 0x68747541, ebx: 0x444d4163, ecx: 0x69746e65 });
+    expect(capsOf('genoa', '7.3', [shifted]).isAmdCompatible).toBe(false);
+  });
+
+  const signature = { ebx: 0x4b4d564b, ecx: 0x564b4d56, edx: 0x4d };
+
+  test('the features leaf may come first', () => {
+    const table = [entry(0x4000_0001, { eax: 0x21 }), entry(0x4000_0000, signature)];
+    expect(capsOf('genoa', '7.3', table).pvFeatures).toBe(0x21);
+  });
+
+  test('no features without the leaf, or without the signature', () => {
+    const other = entry(2, { flags: 1, eax: 0xff });
+    expect(capsOf('genoa', '7.3', [other, entry(0x4000_0000, signature)]).pvFeatures).toBe(0);
+    expect(capsOf('genoa', '7.3', [other, entry(0x4000_0001, { eax: 0x21 })]).pvFeatures).toBe(0);
+  });
+
   test('the features leaf lies behind the signature', () => {
-    const signature = { ebx: 0x4b4d564b, ecx: 0x564b4d56, edx: 0x4d };
     const moved = [
       entry(0x4000_0000, { ebx: 0x566e6558 }),
       entry(0x4000_0001, { eax: 0xffff }),
@@ -144,5 +171,31 @@ describe('vendor and paravirtual features', () => {
       entry(0x4000_0101, { eax: 0x11 }),
     ];
     expect(capsOf('genoa', '7.3', moved).pvFeatures).toBe(0x11);
+  });
+});
+
+describe('words of the table', () => {
+  const words = WORDS.filter((word) => word?.kind === 'kernel' || word?.kind === 'kvm_only') as Word[];
+  const features = words.flatMap((word) => word.features);
+  const valueIn = (word: Word): number => Math.imul(word.id + 3, 0x9e37_79b1) >>> 0;
+
+  test('are those of their own leaf, sub-leaf and register', () => {
+    const places = new Map<string, CpuidEntry2>();
+    for (const word of words) {
+      const key = `${word.function} ${word.index}`;
+      const place = places.get(key) ?? entry(word.function, { index: word.index, flags: 1 });
+      places.set(key, { ...place, [word.register]: valueIn(word) });
+    }
+    // KVM writes a few bits itself.
+    const runtime = ['OSXSAVE', 'OSPKE', 'APIC', 'MWAIT'];
+    const own = features.filter(({ name }) => !runtime.includes(name));
+    const caps = capsOf('sapphire-rapids', '7.3', [...places.values()].toReversed());
+    expect(own.filter((item) => caps.tableHas(item) !== ((valueIn(item.word) & item.mask) !== 0))).toEqual([]);
+  });
+
+  test('are zero where the table has no such entry', () => {
+    const all = 0xffff_ffff;
+    const caps = capsOf('sapphire-rapids', '7.3', [entry(2, { flags: all, eax: all, ebx: all, ecx: all, edx: all })]);
+    expect(features.filter((item) => caps.tableHas(item))).toEqual([]);
   });
 });
