@@ -29,6 +29,8 @@ const NEEDED = new Set(
     'LM',
     'SYSCALL',
     'NX',
+    // Without it the sizes of some TLBs do not fit their fields.
+    'l2_tlb_size_x32',
   ].concat(['XSAVE', 'VMX', 'SVM', 'CPUID', 'LAHF_LM']),
 );
 
