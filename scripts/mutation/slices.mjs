@@ -8,7 +8,7 @@ export const SLICES = {
   expression: { mutate: ['src/cpuid/expression.ts'], tests: cpuid('expression') },
   layout: {
     mutate: ['src/cpuid/entry.ts', 'src/cpuid/features.ts', 'src/cpuid/indexed.ts'],
-    tests: cpuid('entry', 'indexed', 'features'),
+    tests: [...cpuid('entry', 'indexed', 'features'), ...kvm('supported')],
   },
   table: { mutate: ['src/kvm/cpuid-table.ts'], tests: kvm('cpuid-table', 'guest-cpuid', 'set-cpuid', 'frozen') },
   runtime: {
@@ -27,5 +27,5 @@ export const SLICES = {
     mutate: ['rule-lines', 'screen', 'portable', 'verify'].map((name) => `src/kvm/paranoid/${name}.ts`),
     tests: paranoid('kernels', 'screen', 'verify'),
   },
-  findings: { mutate: ['src/kvm/paranoid/findings.ts'], tests: kvm('placement') },
+  findings: { mutate: ['src/kvm/paranoid/findings.ts'], tests: paranoid('findings', 'rule-rows') },
 };

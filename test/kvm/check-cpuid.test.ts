@@ -31,6 +31,8 @@ describe('kvm_check_cpuid()', () => {
     ['XTILECFG needs none', [xsave(1 << 17)], 0, 0],
     ['nor do other components', [xsave(0xfffb_ffff)], 0, 0],
     ['sub-leaf 1 is not looked at', [xsave(TILE, 1)], 0, 0],
+    ['flags that look like a width', [entry(1, { flags: 0x3100 })], 0, 0],
+    ['flags that look like XTILEDATA', [entry(1, { flags: TILE })], 0, 0],
     ['the width is checked first', [xsave(TILE), sizes(0x3130)], 0, -22],
   ];
   test.each(rows)('%s', (_, entries, permissions, errno) => {

@@ -84,6 +84,13 @@ describe('a bit that follows the state', () => {
     ]);
     expect(updated([], on)).toEqual([]);
   });
+
+  test.each([0, 0xffff_ffff])('a table without such leaves stays as it is, filled with %s', (word) => {
+    const table = [entry(2, { flags: word, eax: word, ebx: word, ecx: word, edx: word })];
+    const everything = { cr4: CR4_OSXSAVE | CR4_PKE, apicEnabled: true, mwaitEnabled: true, xcr0: 7 };
+    expect(updated(table, everything)).toEqual(table);
+    expect(updated(table, {})).toEqual(table);
+  });
 });
 
 describe('the sizes of the XSAVE area', () => {
@@ -101,6 +108,10 @@ describe('the sizes of the XSAVE area', () => {
     ]);
     expect(layout.size(AVX, false)).toBe(832);
     expect(layout.size(AVX, true)).toBe(832);
+  });
+
+  test('sub-leaf 1 may come first', () => {
+    expect(cells(updated([indexed(0xd, 1, { eax: XSAVEC })], { xcr0: AVX }))).toEqual([832]);
   });
 
   test('other instructions of sub-leaf 1 do not count', () => {
@@ -139,29 +150,33 @@ describe('what a guest may have of the XSAVE components', () => {
   const all = tableOf([indexed(0xd, 0, { eax: ~0 >>> 0 }), indexed(0xd, 1, { ecx: ~0 >>> 0 })]);
   const some = tableOf([indexed(0xd, 0, { eax: 5 }), indexed(0xd, 1, { ecx: 0x800, eax: 7 })]);
   const high = { ...caps, supportedXcr0: 0x8000_0003, supportedXss: 0x8000_0000 };
+  const other = tableOf([entry(2, { flags: 0xffff_ffff, ebx: 0xffff_ffff })]);
   test('of XCR0', () => {
     expect(guestSupportedXcr0(all, caps)).toBe(caps.supportedXcr0);
     expect(guestSupportedXcr0(some, caps)).toBe(5);
     expect(guestSupportedXcr0(all, high)).toBe(0x8000_0003);
-    expect(guestSupportedXcr0(tableOf([]), caps)).toBe(0);
+    expect(guestSupportedXcr0(other, caps)).toBe(0);
   });
   test('of IA32_XSS', () => {
     expect(guestSupportedXss(all, caps)).toBe(caps.supportedXss);
     expect(guestSupportedXss(some, { ...caps, supportedXss: 0x1800 })).toBe(0x800);
     expect(guestSupportedXss(all, high)).toBe(0x8000_0000);
-    expect(guestSupportedXss(tableOf([]), caps)).toBe(0);
+    expect(guestSupportedXss(other, high)).toBe(0);
+    expect(guestSupportedXss(tableOf([indexed(0xd, 1, { ecx: 0x8000_0001 })]), high)).toBe(0x8000_0000);
   });
 });
 
 test('PV_UNHALT is taken out of the leaf behind the signature, wherever that is', () => {
   const left = (base: number, fn: number) => {
-    const table = tableOf([entry(fn, { eax: 0xffff_ffff })]);
+    const table = tableOf([entry(fn, { flags: 0xff, eax: 0xffff_ffff })]);
     stripPvUnhalt(table, base);
+    expect(table.entries()[0]!.flags).toBe(0xff);
     return table.entries()[0]!.eax;
   };
   expect(left(0x4000_0000, 0x4000_0001)).toBe(0xffff_ff7f);
   expect(left(0x4000_0100, 0x4000_0101)).toBe(0xffff_ff7f);
   expect(left(0x4000_0100, 0x4000_0001)).toBe(0xffff_ffff);
+  expect(left(0x4000_0000, 2)).toBe(0xffff_ffff);
   // Without a signature there is no such leaf.
   expect(left(0, 0x4000_0001)).toBe(0xffff_ffff);
 });
