@@ -1,5 +1,5 @@
 import { type Core, RAX, RBX, RCX, RDX } from '../emu/core/core.js';
-import { STOP, type Stop, VECTOR } from '../emu/core/status.js';
+import { dr6After, STOP, type Stop, VECTOR } from '../emu/core/status.js';
 import { EmulatorLimit } from '../emu/isa/insn.js';
 import { ERRNO } from '../linux/errno.js';
 import type { HostCpu } from '../linux/host-cpu.js';
@@ -340,7 +340,7 @@ export class GuestLoop {
   private exception(): number {
     const { core, runner } = this;
     const { exit } = runner;
-    if (exit.number === VECTOR.DB) core.drLo[6] = core.drLo[6]! | exit.dataLo;
+    if (exit.number === VECTOR.DB) core.drLo[6] = dr6After(core.drLo[6]!, exit.dataLo);
     return this.inject(exit.number, exit.hasErrorCode, exit.errorCode);
   }
 

@@ -56,6 +56,8 @@ export interface CpuArea {
   readonly log: KernelLog;
 }
 
+const DR6_RESERVED = 0xffff_0ff0 | 0;
+
 /** A program that does nothing. */
 const NOTHING = new Uint8Array(0);
 
@@ -245,6 +247,8 @@ export class HostCpu {
     const stopped = core.clock.now[0]! - (end === null ? 0 : core.costs.op[OP.HLT]!);
     const logged = Number(this.readPerCpu(PER_CPU.LOG_COUNT));
     const events = this.lastEvents(logged - running.logged);
+    // debug_read_clear_dr6(): its MOV DR is not among the instructions of this machine.
+    if (events.some(({ vector }) => vector === VECTOR.DB)) core.drLo[6] = DR6_RESERVED;
     const result: ProgramResult = {
       end,
       stop,

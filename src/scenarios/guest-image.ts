@@ -35,7 +35,7 @@ export function guestImage(program: (a: Assembler) => void): GuestImage {
 function build(program: (a: Assembler) => void): GuestImage {
   const memory = new PhysicalMemory([{ base: 0, size: GUEST.END, kind: 'ram' }]);
   const tables = new PageTableBuilder(memory, GUEST.TABLES);
-  tables.identity(GUEST.END, { write: true, accessed: true, dirty: true });
+  tables.identity(GUEST.END, { write: true, user: true, accessed: true, dirty: true });
   memory.load(GUEST.CODE, asm(program));
   const pages = new Map<number, Uint8Array>();
   for (let at = 0; at < GUEST.END; at += PAGE) {

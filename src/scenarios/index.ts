@@ -1,4 +1,6 @@
 import type { Policy } from '../kvm/policy.js';
+import { busLockAdvertised } from './bus-lock-advertised.js';
+import { busLockSvm } from './bus-lock-svm.js';
 import { denylistBypass } from './denylist-bypass.js';
 import { doitmTd } from './doitm-td.js';
 import { emulatedWrongSubleaf } from './emulated-wrong-subleaf.js';
@@ -31,6 +33,8 @@ export const SCENARIOS: readonly Scenario[] = [
   waitpkgVmx,
   la57Vm,
   ptVm,
+  busLockSvm,
+  busLockAdvertised,
   rdpidVm,
   waitpkgTd,
   waitpkgTdWrite,

@@ -1,4 +1,5 @@
-import { STOP } from '../emu/core/status.js';
+import { LINE_SIZE } from '../emu/core/operands.js';
+import { STOP, VECTOR } from '../emu/core/status.js';
 import type { HostCpu } from '../linux/host-cpu.js';
 import type { Program, ProgramResult } from '../linux/programs.js';
 import { msrIndex } from '../linux/user-return-rows.js';
@@ -221,5 +222,18 @@ export const kernelCpuNumberProbe: Probe = {
       a.and('eax', CPU_NUMBER_MASK);
     });
     return { 'per-CPU data of CPU': String(registers.rax) };
+  },
+};
+
+/** A locked instruction across two lines, in user mode. */
+export const busLockProbe: Probe = {
+  name: 'a bus lock in user mode',
+  observe(cpu) {
+    const { events } = cpu.runUser((a) => {
+      a.lea('rdi', '[rsp-0x80]');
+      a.and('rdi', -LINE_SIZE);
+      a.lock().inc('dword ptr [rdi-2]');
+    });
+    return { '#DB': String(events.filter(({ vector }) => vector === VECTOR.DB).length) };
   },
 };

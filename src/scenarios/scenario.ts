@@ -61,12 +61,15 @@ export interface Variant {
 
 /**
  * - `prevented`: an ioctl has refused it, and the guest never ran;
- * - `clobbered`: the guest ran, and the host is not what it was;
+ * - `clobbered`: the guest ran, and the host is not what it was, or the guest finds what it should not;
  * - `harmless`: the guest ran, and it is.
  */
 export type Outcome = 'prevented' | 'clobbered' | 'harmless';
 
-/** Something of the host that is not as it was: a state by its name, or what a probe observes. */
+/**
+ * Something of the host that is not as it was: a state by its name, what a probe observes, a line of the kernel's log. Of a
+ * guest, what it finds: `guest: …`.
+ */
 export interface Changed {
   readonly what: string;
   readonly before: string;

@@ -133,19 +133,33 @@ export class Stage {
     const seen = this.during('host', probe.name, cpu, () => probe.observe(cpu));
     const words = Object.entries(seen).map(([name, value]) => `${name}: ${value}`);
     this.tell('host', words.join(', '), cpu);
-    const key = `${cpu.id} ${probe.name}`;
+    const isFirst = this.compare(`${cpu.id} ${probe.name}`, probe.name, seen, cpu);
+    // What the host itself changes while it tries is not the guest's doing.
+    if (isFirst && !this.guestRan) this.states[cpu.id] = hostState(cpu.core);
+  }
+
+  /**
+   * What a guest finds. The first time, be it on another CPU or without any guest, it is how things should be; what differs
+   * later is harm done to the guest.
+   */
+  guestFinds(what: string, seen: Readonly<Record<string, string>>, cpu: HostCpu = this.cpu): void {
+    const words = Object.entries(seen).map(([name, value]) => `${name}: ${value}`);
+    this.tell('guest', `${what}: ${words.join(', ')}`, cpu);
+    this.compare(what, `guest: ${what}`, seen, cpu);
+  }
+
+  /** @returns whether there was nothing to compare with */
+  private compare(key: string, what: string, seen: Readonly<Record<string, string>>, cpu: HostCpu): boolean {
     const before = this.observations.get(key);
     if (!before) {
       this.observations.set(key, seen);
-      // What the host itself changes while it tries is not the guest's doing.
-      if (!this.guestRan) this.states[cpu.id] = hostState(cpu.core);
-      return;
+      return true;
     }
     for (const [name, value] of Object.entries(seen)) {
-      const what = `${probe.name}: ${name}`;
-      if (before[name] !== value) this.change(null, what, before[name]!, value, cpu);
-      else this.recovered(what, cpu);
+      if (before[name] !== value) this.change(null, `${what}: ${name}`, before[name]!, value, cpu);
+      else this.recovered(`${what}: ${name}`, cpu);
     }
+    return false;
   }
 
   /**
@@ -248,7 +262,7 @@ export class Stage {
     };
   }
 
-  /** What was found changed, and whether it still is. A CPU on which nothing runs any more stays as it was found last. */
+  /** What was found changed, what still is first. A CPU on which nothing runs any more stays as it was found last. */
   private finalChanges(): readonly Changed[] {
     const left = new Map<HostCpu, readonly string[]>();
     for (const cpu of this.machine.cpus) {
@@ -258,10 +272,12 @@ export class Stage {
           this.inspect(cpu).map(({ name }) => name),
         );
     }
-    return [...this.changes.values()].map(({ cpu, state, over, ...change }) => ({
-      ...change,
-      lasting: state === null ? !over : (left.get(cpu)?.includes(state) ?? true),
-    }));
+    return [...this.changes.values()]
+      .map(({ cpu, state, over, ...change }) => ({
+        ...change,
+        lasting: state === null ? !over : (left.get(cpu)?.includes(state) ?? true),
+      }))
+      .sort((a, b) => Number(b.lasting) - Number(a.lasting));
   }
 }
 
@@ -311,6 +327,11 @@ export class Guest {
       const result = stage.vmmOn(cpu).process.ioctl(fd, KVM_RUN, 0);
       return result < 0 ? errnoName(result) : exitName(this.vcpu.page.get8(8));
     });
+  }
+
+  /** R8 to R15 of the guest, by number, while it does not run. */
+  register(number: number): bigint {
+    return this.vcpu.state.regs[number]!;
   }
 
   /** The TDX module's zero-step filter answers the next entry: it only pretends an exit, and the guest does not run. */

@@ -222,8 +222,10 @@ function show(scenario: Scenario, result: ScenarioRun): void {
   for (const source of scenario.sources) print(`source: ${source}`);
 }
 
-function verdict({ outcome, ioctl, errno, cycle }: ScenarioRun): string {
+function verdict({ outcome, ioctl, errno, cycle, changed }: ScenarioRun): string {
   if (outcome === 'prevented') return `prevented: ${ioctl} answers ${errno}`;
+  if (changed.length > 0 && changed.every(({ what }) => what.startsWith('guest:')))
+    return `the guest is harmed, from cycle ${cycle} on; the host is as it was`;
   return outcome === 'clobbered' ? `the host is clobbered, from cycle ${cycle} on` : 'harmless: the host is as it was';
 }
 

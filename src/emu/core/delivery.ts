@@ -5,7 +5,7 @@ import { F, IF, NT, RF, TF, VM } from './flags.js';
 import { fredDelivery } from './fred.js';
 import { EXIT, INTERCEPT } from './guest-world.js';
 import { fault, loadAs, storeAs } from './linear.js';
-import { ACTIVITY, EVENT_TYPE, FAULT, JUMP, LEFT, NEXT, VECTOR } from './status.js';
+import { ACTIVITY, dr6After, EVENT_TYPE, FAULT, JUMP, LEFT, NEXT, VECTOR } from './status.js';
 import { note, TRACE } from './trace.js';
 import { abortTransaction } from './transactions.js';
 
@@ -81,15 +81,16 @@ export function raise(core: Core): number {
  * Delivers an event that is no fault of an instruction.
  *
  * @param length bytes of the instruction that asks for it; RIP is still the instruction's. 0 when there is none
+ * @param dataLo #DB: why
  */
-export function deliverEvent(core: Core, vector: number, type: number, length: number): number {
+export function deliverEvent(core: Core, vector: number, type: number, length: number, dataLo = 0): number {
   const event = events[0]!;
   event.vector = vector;
   event.type = type;
   event.hasErrorCode = false;
   event.errorCode = 0;
   event.length = length;
-  event.dataLo = 0;
+  event.dataLo = dataLo;
   event.dataHi = 0;
   event.nested = false;
   return deliver(core, event);
@@ -322,9 +323,10 @@ function takePhysical(core: Core): number {
     return leave(core);
   }
   if (interrupts.debugTrap !== 0) {
-    core.drLo[6] = core.drLo[6]! | interrupts.debugTrap;
+    const bits = interrupts.debugTrap;
+    core.drLo[6] = dr6After(core.drLo[6]!, bits);
     interrupts.debugTrap = 0;
-    return deliverEvent(core, VECTOR.DB, EVENT_TYPE.EXCEPTION, 0);
+    return deliverEvent(core, VECTOR.DB, EVENT_TYPE.EXCEPTION, 0, bits);
   }
   if (interrupts.nmi) {
     if (world !== null && world.intercepts[INTERCEPT.NMI] === 1) {

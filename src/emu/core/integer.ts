@@ -26,7 +26,11 @@ import {
 import { carried, generalProtection, loadStack, loadToModify, store, storeStack, undefinedOpcode } from './linear.js';
 import {
   address,
+  busLock,
   effectiveAddress,
+  isLocked,
+  LINE_MASK,
+  LINE_SIZE,
   readOperand,
   readRegister,
   readToModify,
@@ -305,6 +309,7 @@ function compareExchangePair(core: Core, insn: number, wide: boolean): number {
   if (status !== NEXT) return status;
   const lowLo = core.v[0]!;
   const lowHi = core.v[1]!;
+  if ((lo & LINE_MASK) + 2 * half > LINE_SIZE && isLocked(core, insn)) busLock(core);
   const equal =
     core.lo[0] === lowLo && core.lo[2] === highLo && (!wide || (core.hi[0] === lowHi && core.hi[2] === highHi));
   status = store(core, lo, hi, half, equal ? core.lo[3]! : lowLo, equal ? core.hi[3]! : lowHi);

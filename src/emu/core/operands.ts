@@ -1,13 +1,19 @@
+import { OP } from '../isa/forms.js';
 import { FLAG, HIGH_BYTE, INSN, OPERAND, RIP, SEGMENT } from '../isa/insn.js';
 import { slotNamed } from '../msrs.js';
 import type { Core } from './core.js';
 import { load, loadToModify, store } from './linear.js';
-import { NEXT } from './status.js';
+import { DR6_BUS_LOCK, NEXT } from './status.js';
 
 /** Operands of decoded instructions: registers of every width, memory, immediates. Values are pairs of halves. */
 
 export const FS_BASE = slotNamed('IA32_FS_BASE');
 export const GS_BASE = slotNamed('IA32_GS_BASE');
+const DEBUGCTL = slotNamed('IA32_DEBUGCTL');
+const DEBUGCTL_BUS_LOCK = 1 << 2;
+
+export const LINE_SIZE = 64;
+export const LINE_MASK = LINE_SIZE - 1;
 
 /** The last address: low and high half. */
 export const address = new Int32Array(2);
@@ -110,7 +116,26 @@ export function readToModify(core: Core, insn: number, size: number): number {
   const status = loadToModify(core, address[0]!, address[1]!, size);
   value[0] = core.v[0]!;
   value[1] = core.v[1]!;
+  if ((address[0]! & LINE_MASK) + size > LINE_SIZE && status === NEXT && isLocked(core, insn)) busLock(core);
   return status;
+}
+
+/** XCHG with memory locks without being told. */
+export function isLocked(core: Core, insn: number): boolean {
+  const { insns } = core.blocks;
+  return (insns[insn + INSN.FLAGS]! & FLAG.LOCK) !== 0 || insns[insn] === OP.XCHG;
+}
+
+/**
+ * A locked access to more than one line locks the bus. With DEBUGCTL.BLCKDB, outside ring 0, #DB follows the instruction
+ * (SDM volume 3, 19.3.1.6; APM volume 2, 13.1.3.6); the block ends there. Locks of uncacheable memory are not modelled.
+ */
+export function busLock(core: Core): void {
+  if (core.cpl === 0 || (core.msrs.lo[DEBUGCTL]! & DEBUGCTL_BUS_LOCK) === 0) return;
+  if (!core.silicon.has('BUS_LOCK_DETECT')) return;
+  core.interrupts.debugTrap |= DR6_BUS_LOCK;
+  core.interrupts.attention = true;
+  core.blocks.hit = true;
 }
 
 /** Writes the operand `which`. @returns NEXT or FAULT */

@@ -75,7 +75,7 @@ function stepThrough(core: Core, block: number, horizon: number): number {
     if (number === first + count - 1) {
       core.lo[RIP] = blocks.endLo[block]!;
       core.hi[RIP] = blocks.endHi[block]!;
-    } else if (now[0]! >= horizon || shadowed || blocks.hit) {
+    } else if (now[0]! >= horizon || shadowed || blocks.hit || core.interrupts.debugTrap !== 0) {
       blocks.hit = false;
       setRip(core, block, number + 1);
       return NEXT;

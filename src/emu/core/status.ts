@@ -55,6 +55,16 @@ export const VECTOR = {
   CP: 21,
 } as const;
 
+/** DR6.BLD, which a bus lock clears. */
+export const DR6_BUS_LOCK = 1 << 11;
+/** Bits of DR6 that are 1 unless something has happened: BLD, RTM. */
+const DR6_ACTIVE_LOW = DR6_BUS_LOCK | (1 << 16);
+
+/** DR6 after #DB for these reasons, which are 1 in `bits` even where DR6 has a 0 for them. */
+export function dr6After(dr6: number, bits: number): number {
+  return (dr6 | (bits & ~DR6_ACTIVE_LOW)) & ~(bits & DR6_ACTIVE_LOW);
+}
+
 /** Event types, as VMX and FRED number them (SDM volume 3, table 26-17). */
 export const EVENT_TYPE = {
   INTERRUPT: 0,
