@@ -1,6 +1,6 @@
 // The cycle model beside what was published. Nothing here is timed: the cycles are the simulated machine's.
 import { COST_SOURCES, FAMILY_COSTS, VENDOR_COSTS } from '../dist/emu/cost-rows.js';
-import { calibrate } from '../dist/report/calibration.js';
+import { calibrate, getSupportedCycles, setCpuidCycles } from '../dist/report/calibration.js';
 import { figure, finish } from './lib/report.mjs';
 
 const round = (value) => (value < 100 ? value.toFixed(2) : value.toFixed(0));
@@ -13,6 +13,18 @@ for (const { what, kind, published, model, source, within } of calibrate()) {
     `  ${kind.padEnd(10)} ${what.padEnd(80)} ${round(published).padStart(6)} ${round(model).padStart(8)} ${(error * 100).toFixed(1).padStart(6)} %  ${source}${verdict}`,
   );
   if (kind === 'prediction') figure(`model / published: ${what}`, model / published, 'x');
+}
+
+console.log('KVM_SET_CPUID2 on sapphire-rapids in cycles (estimates: only differences mean something)');
+console.log('    nent      off  paranoid, separate  paranoid, combined');
+for (const { nent, off, separate, combined } of setCpuidCycles())
+  console.log(
+    `  ${String(nent).padStart(6)} ${String(off).padStart(8)} ${String(separate).padStart(19)} ${String(combined).padStart(19)}`,
+  );
+console.log('KVM_GET_SUPPORTED_CPUID in cycles, most of them CPUID instructions');
+for (const host of ['skylake-sp', 'ice-lake-sp', 'sapphire-rapids', 'rome', 'genoa']) {
+  const { nent, cycles } = getSupportedCycles(host);
+  console.log(`  ${host.padEnd(18)} ${String(nent).padStart(4)} entries ${String(cycles).padStart(8)}`);
 }
 
 const rows = [...Object.values(VENDOR_COSTS), ...Object.values(FAMILY_COSTS)].flatMap((table) => Object.values(table));

@@ -29,7 +29,8 @@ export const CHARGE_ROWS = {
   'cpuid.get.entry': [60, 'estimate', '__do_cpuid_func(), copy_to_user(): per entry, without CPUID itself'],
   'cpuid.set.entry': [35, 'estimate', 'copy_from_user(), kvm_check_cpuid(), kvm_update_cpuid_runtime(): per entry'],
   'cpuid.set.after': [900, 'estimate', 'kvm_vcpu_after_set_cpuid(): capabilities, reserved bits, MSR bitmaps'],
-  'cpuid.verify.entry': [45, 'estimate', 'paranoid mode: per entry'],
+  'cpuid.verify.entry': [45, 'estimate', 'paranoid mode, a pass of its own: per entry'],
+  'cpuid.verify.combined': [30, 'estimate', 'paranoid mode while capabilities are set up: per entry, which is at hand already'],
 } as const satisfies Readonly<Record<string, ChargeRow>>;
 
 export type ChargeKey = keyof typeof CHARGE_ROWS;

@@ -3,6 +3,7 @@ import { note, TRACE } from '../emu/core/trace.js';
 import { OP } from '../emu/isa/forms.js';
 import type { Process } from '../linux/process.js';
 import { CHARGE_ROWS, type ChargeKey } from './charge-rows.js';
+import type { Placement } from './policy.js';
 
 /** Cycles for KVM's code. Only where CPUs execute: without them there is no clock, and nothing is counted. */
 
@@ -27,12 +28,13 @@ export function chargeSystemCall(core: Core): void {
   chargeFor(core, 'run.ioctl');
 }
 
-/** What KVM does with a table of `entries`: KVM_SET_CPUID2, with paranoid mode's verification or without. */
-export function chargeSetCpuid(core: Core, entries: number, verified: boolean): void {
+/** What KVM does with a table of `entries`: KVM_SET_CPUID2. @param verified where paranoid mode verifies; `null`: it does not */
+export function chargeSetCpuid(core: Core, entries: number, verified: Placement | null): void {
   chargeSystemCall(core);
   chargeFor(core, 'cpuid.ioctl');
   chargeFor(core, 'cpuid.set.entry', entries);
-  if (verified) chargeFor(core, 'cpuid.verify.entry', entries);
+  if (verified === 'separate') chargeFor(core, 'cpuid.verify.entry', entries);
+  if (verified === 'combined') chargeFor(core, 'cpuid.verify.combined', entries);
   chargeFor(core, 'cpuid.set.after');
 }
 

@@ -171,7 +171,11 @@ export class Vcpu implements OpenFile {
     const { memory } = process;
     const at = memory.readable(argument, CPUID2_HEADER_SIZE);
     const entries = at < 0 ? 0 : memory.view.getUint32(at, true);
-    chargeSetCpuid(core, entries > KVM_MAX_CPUID_ENTRIES ? 0 : entries, this.vm.paranoid);
+    chargeSetCpuid(
+      core,
+      entries > KVM_MAX_CPUID_ENTRIES ? 0 : entries,
+      this.vm.paranoid ? this.vm.module.placement : null,
+    );
     if (!inRange(this.cpuid.caps.scope.line, '6.18')) chargeXstateSizes(core, this.state.xcr0);
   }
 

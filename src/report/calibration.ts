@@ -4,7 +4,8 @@ import type { Core } from '../emu/core/core.js';
 import { type CostRow, FAMILY_COSTS, VENDOR_COSTS } from '../emu/cost-rows.js';
 import type { Assembler } from '../emu/isa/asm.js';
 import { builtInHost } from '../hosts/index.js';
-import { KVM_RUN } from '../kvm/abi.js';
+import { KVM_RUN, VM_TYPES } from '../kvm/abi.js';
+import type { Placement, Policy } from '../kvm/policy.js';
 import { guestImage } from '../scenarios/guest-image.js';
 import { makeVm } from '../scenarios/vm-guest.js';
 
@@ -150,4 +151,49 @@ export function calibrate(): readonly Calibration[] {
       within: 0.15,
     },
   ];
+}
+
+/** Cycles of one ioctl with that many entries. */
+export interface IoctlCycles {
+  readonly nent: number;
+  /** KVM_SET_CPUID2 as mainline has it, and in paranoid mode with each place where it may verify. */
+  readonly off: number;
+  readonly separate: number;
+  readonly combined: number;
+}
+
+const SIZES = [16, 32, 64, 128, 256];
+
+/** What KVM_SET_CPUID2 costs on Sapphire Rapids, by the number of entries. Its rows are estimates: look at differences. */
+export function setCpuidCycles(): readonly IoctlCycles[] {
+  const off = setter('off', 'separate');
+  const separate = setter('paranoid', 'separate');
+  const combined = setter('paranoid', 'combined');
+  return SIZES.map((nent) => ({ nent, off: off(nent), separate: separate(nent), combined: combined(nent) }));
+}
+
+function setter(policy: Policy, placement: Placement): (nent: number) => number {
+  const module = bootKvm(describeBuiltIn(builtInHost('sapphire-rapids')!), { policy, placement });
+  const { core } = module.kernel.hardware.cpus[0]!;
+  const vmm = new Vmm(module);
+  const vcpu = vmm.createVcpu(vmm.prepareVm(VM_TYPES.default));
+  const supported = vmm.supported().entries;
+  return (nent) => {
+    const began = core.clock.now[0]!;
+    vmm.setCpuid2(
+      vcpu,
+      Array.from({ length: nent }, (_, at) => supported[at % supported.length]!),
+    );
+    return core.clock.now[0]! - began;
+  };
+}
+
+/** What KVM_GET_SUPPORTED_CPUID costs on a host, most of it real CPUID instructions; and how many entries it has. */
+export function getSupportedCycles(host: string): { readonly nent: number; readonly cycles: number } {
+  const module = bootKvm(describeBuiltIn(builtInHost(host)!));
+  const { core } = module.kernel.hardware.cpus[0]!;
+  const vmm = new Vmm(module);
+  const began = core.clock.now[0]!;
+  const { entries } = vmm.supported();
+  return { nent: entries.length, cycles: core.clock.now[0]! - began };
 }
