@@ -18,14 +18,13 @@ function sets(w: BlockWriter, { live }: Micro, kind: FlagKind, wide: boolean): v
 
 function move(wide: boolean): OpWriter {
   return (w, { a, b }) => {
-    const [lo, hi] = [w.lo(b), w.hi(b)];
-    const to = w.target(a);
-    w.emit(`${to.lo}=${lo};${to.hi}=${wide ? hi : 0};`);
+    w.set(a, w.lo(b), wide ? w.hi(b) : '0');
   };
 }
 
-const ADD = ['(fa+fb)|0', '(fA+fB+(fl>>>0<fa>>>0?1:0))|0', '(fA+fB)|0'];
-const SUB = ['(fa-fb)|0', '(fA-fB-(fa>>>0<fb>>>0?1:0))|0', '(fA-fB)|0'];
+// Carries are computed: a comparison would become a branch, and of random numbers nobody can foretell it.
+const ADD = ['(fa+fb)|0', '(fA+fB+(((fa&fb)|((fa|fb)&~fl))>>>31))|0', '(fA+fB)|0'];
+const SUB = ['(fa-fb)|0', '(fA-fB-(((~fa&fb)|((~fa|fb)&fl))>>>31))|0', '(fA-fB)|0'];
 
 /** ADD, SUB, CMP. */
 function sum(kind: 'ADD' | 'SUB', wide: boolean, writes = true): OpWriter {
@@ -54,8 +53,8 @@ function logic(operator: string, wide: boolean, writes = true): OpWriter {
 
 /** A register becomes the result. */
 function result(w: BlockWriter, a: number, wide: boolean): void {
-  const to = w.target(a);
-  w.emit(wide ? `${to.lo}=fl;${to.hi}=fh;` : `${to.lo}=fh;${to.hi}=0;`);
+  if (wide) w.set(a, 'fl', 'fh');
+  else w.set(a, 'fh', '0');
 }
 
 /** INC, DEC. */
@@ -127,8 +126,7 @@ function shift(name: 'SHL' | 'SHR' | 'SAR', wide: boolean): OpWriter {
 function load(size: number): OpWriter {
   return (w, micro) => {
     w.load(w.address(micro), size, micro);
-    const to = w.target(micro.a);
-    w.emit(`${to.lo}=vl;${to.hi}=${size === 8 ? 'vh' : 0};`);
+    w.set(micro.a, 'vl', size === 8 ? 'vh' : '0');
   };
 }
 
@@ -146,8 +144,7 @@ const RSP = 4;
 function push(w: BlockWriter, micro: Micro): void {
   const { a } = micro;
   w.store(w.pushAddress(), 8, { lo: w.lo(a), hi: w.hi(a) }, micro);
-  const { lo, hi } = w.target(RSP);
-  w.emit(`${lo}=al;${hi}=ah;`);
+  w.set(RSP, 'al', 'ah');
 }
 
 /** The top of the stack, into `vl` and `vh`. */
@@ -179,9 +176,8 @@ export const OP_WRITERS: OpWriters = {
   STORE64: store(8),
   STORE32: store(4),
   LEA64: (w, micro) => {
-    const from = w.address(micro);
-    const to = w.target(micro.a);
-    w.emit(`${to.lo}=${from.lo};${to.hi}=${from.hi};`);
+    const { lo, hi } = w.address(micro);
+    w.set(micro.a, lo, hi);
   },
   ADD64: sum('ADD', true),
   OR64: logic('|', true),
@@ -214,8 +210,7 @@ export const OP_WRITERS: OpWriters = {
   POP64: (w, micro) => {
     top(w, micro);
     w.popped();
-    const to = w.target(micro.a);
-    w.emit(`${to.lo}=vl;${to.hi}=vh;`);
+    w.set(micro.a, 'vl', 'vh');
   },
   JE: branch,
   JNE: branch,

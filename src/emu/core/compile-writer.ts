@@ -5,8 +5,8 @@ import { MICRO, MICRO_WORDS, X } from './lower.js';
 import { JUMP, SPLIT } from './status.js';
 
 /**
- * Writes the text of a block's function. Registers are local variables between the points at which somebody else may see
- * them: `l3`, `h3` are the halves of RBX. What is known when the block is decoded (constants, addresses of code, costs,
+ * Writes the text of a block's function. Registers that are used again are local variables, `l3` and `h3` the halves of RBX;
+ * what is written goes to the register file at once, in loops when they are left. What is known when the block is decoded (constants, addresses of code, costs,
  * which instruction sets the flags that a branch looks at) stands in the text as a number; only not where the block lies in
  * the cache, so that its function is good for the same code when the cache has been cleared.
  *
@@ -56,12 +56,12 @@ export class BlockWriter {
   private readonly first: number;
   private readonly count: number;
   private readonly body: Text[] = [];
-  /** Register: the last instruction that uses it. */
-  private readonly used = new Map<number, number>();
+  /** Registers that have locals. */
+  private readonly used = new Set<number>();
+  /** Of a loop: registers whose locals are newer than the register file. */
   private readonly written = new Set<number>();
-  /** Those whose locals are newer than the register file. */
-  private dirty = new Set<number>();
-  private at = 0;
+  /** Of other blocks: locals that are as the register file. */
+  private readonly held = new Set<string>();
   private accesses = false;
   private stores = false;
   /** A store of the system may have hit the block without having asked. */
@@ -98,13 +98,12 @@ export class BlockWriter {
   write(operation: (writer: BlockWriter, micro: Micro, x: number) => void): string {
     const { micros } = this.core.blocks;
     for (let number = this.first; number < this.first + this.count; number++) {
-      this.at = number - this.first;
       const m = number * MICRO_WORDS;
       const x = micros[m + MICRO.FULL]!;
       operation(
         this,
         {
-          number: this.at,
+          number: number - this.first,
           a: micros[m + MICRO.A]!,
           b: micros[m + MICRO.B]!,
           c: micros[m + MICRO.C]!,
@@ -123,8 +122,12 @@ export class BlockWriter {
 
   private prologue(): string {
     const lines = ['let al=0,ah=0,vl=0,vh=0,p=0,q=0;', FLAG_LOCALS];
-    for (const register of this.used.keys())
-      lines.push(`let l${register}=lo[${register}],h${register}=hi[${register}];`);
+    for (const register of this.used)
+      lines.push(
+        this.loops
+          ? `let l${register}=lo[${register}],h${register}=hi[${register}];`
+          : `let l${register},h${register};`,
+      );
     if (this.accesses) lines.push(`let w,g,space=0,ra=0,wa=0;${this.rightsText}`);
     if (this.loops && this.stores) lines.push(`const before=g[${this.page}];`);
     if (this.owes) lines.push(`core.owedCycles=${this.cycles};`);
@@ -150,20 +153,27 @@ export class BlockWriter {
     return this.half(slot, 'h', this.core.hi);
   }
 
-  private half(slot: number, name: string, file: Int32Array): string {
-    if (slot < REGISTERS) {
-      this.used.set(slot, this.at);
-      return `${name}${slot}`;
+  private half(slot: number, name: 'l' | 'h', file: Int32Array): string {
+    if (slot >= REGISTERS) return slot === ZERO ? '0' : literal(file[slot]!);
+    const local = `${name}${slot}`;
+    this.used.add(slot);
+    if (!this.loops && !this.held.has(local)) {
+      this.held.add(local);
+      this.emit(`${local}=${name === 'l' ? 'lo' : 'hi'}[${slot}];`);
     }
-    return slot === ZERO ? '0' : literal(file[slot]!);
+    return local;
   }
 
-  /** A register will have new halves: assign them to these locals. */
-  target(slot: number): Pair {
-    this.used.set(slot, this.at);
-    this.written.add(slot);
-    this.dirty.add(slot);
-    return { lo: `l${slot}`, hi: `h${slot}` };
+  /** A register gets new halves. */
+  set(slot: number, lo: string, hi: string): void {
+    const [low, high] = [`l${slot}`, `h${slot}`];
+    this.used.add(slot);
+    this.emit(`${low}=${lo};${high}=${hi};`);
+    if (this.loops) this.written.add(slot);
+    else {
+      this.held.add(low).add(high);
+      this.emit(writeBack(slot));
+    }
   }
 
   emit(text: Text): void {
@@ -179,8 +189,7 @@ export class BlockWriter {
   private spill(): Text {
     this.looks();
     const flags = flagsToState(this.flags);
-    const registers = this.loops ? this.written : [...this.dirty];
-    return () => [...registers].map((r) => `lo[${r}]=l${r};hi[${r}]=h${r};`).join('') + flags;
+    return () => [...this.written].map(writeBack).join('') + flags;
   }
 
   private emitSpill(): void {
@@ -197,14 +206,11 @@ export class BlockWriter {
     this.emit(`{const s=${call};if(s!==0){core.at=blocks.first[blocks.running]+${number};`);
     this.emit(() => `if(s===${JUMP}){${this.accountText()}return ${JUMP};}`);
     this.emit('return s;}}');
-    this.dirty = new Set();
+    this.held.clear();
     this.flags = null;
     if (isSystem) this.mayBeHit = true;
     else this.splitsByCall(number, micro.last);
-    this.emit(() => {
-      const later = [...this.used].filter(([, use]) => use > number).map(([r]) => `l${r}=lo[${r}];h${r}=hi[${r}];`);
-      return later.join('') + (this.accesses ? this.rightsText : '');
-    });
+    this.emit(() => (this.accesses ? this.rightsText : ''));
   }
 
   /** The interpreter executes the last instruction. */
@@ -253,8 +259,8 @@ export class BlockWriter {
 
   /** RSP more 8. */
   popped(): void {
-    const { lo, hi } = this.target(RSP);
-    this.emit(`${lo}=(${lo}+8)|0;${hi}=(${hi}+(${lo}>>>0<8?1:0))|0;`);
+    const [lo, hi] = [this.lo(RSP), this.hi(RSP)];
+    this.set(RSP, `(${lo}+8)|0`, `(${hi}+(${lo}>>>0<8?1:0))|0`);
   }
 
   /**
@@ -370,6 +376,8 @@ export class BlockWriter {
     this.emit(`lo[${RIP}]=${literal(endLo[this.block]!)};hi[${RIP}]=${literal(endHi[this.block]!)};return 0;`);
   }
 }
+
+const writeBack = (register: number): string => `lo[${register}]=l${register};hi[${register}]=h${register};`;
 
 function literal(value: number): string {
   return value < 0 ? `(${value})` : `${value}`;
