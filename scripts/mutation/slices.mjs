@@ -1,9 +1,15 @@
+/** How much of the random runs is done for each mutant. */
+export const RUNS = '0.01';
+
 const of = (folder, names) => names.map((name) => `test/${folder}/${name}.test.ts`);
 const cpuid = (...names) => of('cpuid', names);
 const kvm = (...names) => of('kvm', names);
 const paranoid = (...names) => of('kvm/paranoid', names);
 
-/** What is mutated together, and the tests that are to notice. They run in this order: first what is quick. */
+/**
+ * What is mutated together, and the tests that are to notice. They run in this order: first what is quick. `without` are
+ * tests that take too long; `runs` is another KVM_CPUID_RUNS than {@link RUNS}.
+ */
 export const SLICES = {
   expression: { mutate: ['src/cpuid/expression.ts'], tests: cpuid('expression') },
   layout: {
@@ -25,7 +31,10 @@ export const SLICES = {
   },
   kernels: {
     mutate: ['rule-lines', 'screen', 'portable', 'verify'].map((name) => `src/kvm/paranoid/${name}.ts`),
-    tests: paranoid('kernels', 'screen', 'verify'),
+    tests: paranoid('rule-lines', 'kernels', 'screen', 'verify'),
+    // They boot every host there is, or try every bit of a table.
+    without: /^a screen (?:lets nothing|lets at once|is small)|tables of all hosts|one bit too many|of every length/,
+    runs: '0.03',
   },
   findings: { mutate: ['src/kvm/paranoid/findings.ts'], tests: paranoid('findings', 'rule-rows') },
 };

@@ -53,12 +53,15 @@ class BundleRunner {
   async init() {
     globalThis.__vitest = vitest;
     this.require = createRequire(resolve('package.json'));
-    this.script = await bundle(SLICES[process.env.MUTATION_SLICE].tests);
+    const { tests, without } = SLICES[process.env.MUTATION_SLICE];
+    this.without = without;
+    this.script = await bundle(tests);
   }
 
   collect() {
     const evaluate = this.script.runInThisContext();
-    return collect(() => evaluate(this.require, {}, {}));
+    const tests = collect(() => evaluate(this.require, {}, {}));
+    return this.without === undefined ? tests : tests.filter(({ name }) => !this.without.test(name));
   }
 
   async dryRun() {
@@ -84,7 +87,6 @@ class BundleRunner {
       });
       stryker.currentTestId = undefined;
     }
-    this.costs = new Map(results.map(({ id, timeSpentMs }) => [id, timeSpentMs]));
     return { status: DryRunStatus.Complete, tests: results, mutantCoverage: stryker.mutantCoverage };
   }
 
