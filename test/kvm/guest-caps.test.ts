@@ -3,6 +3,7 @@ import { featureNamed, WORDS, type Word } from '../../src/cpuid/features.js';
 import { type CpuidEntry2, KERNEL_LINES, type KernelLine } from '../../src/index.js';
 import * as abi from '../../src/kvm/abi.js';
 import type { GuestCaps } from '../../src/kvm/guest-caps.js';
+import type { KvmOptions } from '../../src/kvm/module.js';
 import { Vcpu } from '../../src/kvm/vcpu.js';
 import { Vm } from '../../src/kvm/vm.js';
 import { entry, kvmOn, VcpuUser } from '../support/vcpu-user.js';
@@ -13,8 +14,9 @@ function capsOf(
   line: KernelLine,
   entries: readonly CpuidEntry2[],
   prepare?: (vcpu: Vcpu) => void,
+  options?: KvmOptions,
 ): GuestCaps {
-  const module = kvmOn(host, line);
+  const module = kvmOn(host, line, options);
   const user = new VcpuUser(module);
   const vcpu = new Vcpu(new Vm(module, user.process, 0, module.defaultOverlay), user.process, 1);
   // The object that the test can look into is reached through a descriptor of its own.
@@ -57,6 +59,13 @@ describe.each(KERNEL_LINES)('capabilities of a guest, %s', (line) => {
     const caps = capsOf('genoa', line, [entry(1, { ecx: mask('VMX') | mask('XSAVE') })]);
     const reserved = (bit: number) => (caps.cr4ReservedBits >> BigInt(bit)) & 1n;
     expect([13, 18, 20, 5, 14, 32].map(reserved)).toEqual([1n, 0n, 1n, 0n, 1n, 1n]);
+  });
+
+  test('CR4 needs the guest alone with the defect of before 5.6', () => {
+    const defects = ['cr4-guest-cpuid-only'] as const;
+    const caps = capsOf('genoa', line, [entry(1, { ecx: mask('VMX') | mask('XSAVE') })], undefined, { defects });
+    const reserved = (bit: number) => (caps.cr4ReservedBits >> BigInt(bit)) & 1n;
+    expect([13, 18, 20, 5, 14, 32].map(reserved)).toEqual([0n, 0n, 1n, 0n, 1n, 1n]);
   });
 
   test('MWAIT, which KVM does not report, counts as emulated in part', () => {
