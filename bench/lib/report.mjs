@@ -30,11 +30,11 @@ export function table(head, rows) {
 export const perSecond = (ns) => `${(1e3 / ns).toFixed(2)} M/s`;
 
 /** What `measure()` found. */
-export function measured(title, result, reference) {
+export function measured(title, result, reference, things = 'tables') {
   table(
-    [title, 'ns', 'tables', `x ${reference}`, 'quartiles'],
+    [title, 'ns', things, `x ${reference}`, 'quartiles'],
     Object.entries(result).map(([name, { ns, ratio, spread }]) => [
-      ...[name, ns.toFixed(0), perSecond(ns), ratio.toFixed(2)],
+      ...[name, ns < 20 ? ns.toFixed(1) : ns.toFixed(0), perSecond(ns), ratio.toFixed(2)],
       spread.map((value) => value.toFixed(2)).join(' … '),
     ]),
   );
@@ -42,7 +42,7 @@ export function measured(title, result, reference) {
 }
 
 /** The same cases by benny: operations per second, as people know them. */
-export async function bennyRows(title, cases, per) {
+export async function bennyRows(title, cases, per, things = 'tables') {
   const options = quick ? { minSamples: 3, maxTime: 0.15 } : { minSamples: 10, maxTime: 1 };
   const { results } = await benny.suite(
     title,
@@ -50,7 +50,7 @@ export async function bennyRows(title, cases, per) {
     benny.complete(),
   );
   const rows = results.map(({ name, ops, margin }) => [name, perSecond(1e9 / ops / per), `± ${margin} %`]);
-  table(['by benny', 'tables', 'margin'], rows);
+  table(['by benny', things, 'margin'], rows);
   say();
 }
 
