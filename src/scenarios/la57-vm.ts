@@ -36,7 +36,7 @@ export const la57Vm: Scenario = {
   sources: [
     'b11306b53b25 "KVM: x86: Don\'t let userspace set host-reserved cr4 bits" (5.6)',
     'vmx_prepare_switch_to_guest(): wrmsrl(MSR_KERNEL_GS_BASE); ex_handler_msr()',
-    '"KVM: x86: model canonical checks more precisely" (6.13)',
+    '"KVM: x86: model canonical checks more precisely" (6.13); recalled, not read',
   ],
   play(stage) {
     stage.probe(probe);

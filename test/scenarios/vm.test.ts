@@ -33,6 +33,12 @@ describe.each<readonly [string, off: string, paranoid: string]>([
   });
 });
 
+test('waitpkg-vmx: without the shadow the host’s limit is gone', () => {
+  const { outcome, changed } = play('waitpkg-vmx', 'paranoid', '7.3', ['umwait-passthrough']);
+  expect(outcome).toBe('clobbered');
+  expect(changed.map(({ what }) => what)).toContain('IA32_UMWAIT_CONTROL');
+});
+
 describe('la57-vm', () => {
   test('has three locks: CR4, since 6.13 the width of MSRs, and paranoid mode', () => {
     expect(says(play('la57-vm', 'off', '6.1', []))).toBe('KVM_SET_SREGS');
