@@ -18,6 +18,8 @@ const FIRST_CONSTANT = 18;
 const BLOCK_LIMIT = 32;
 const BLOCKS = 1024;
 const INSNS = 8192;
+/** Instructions for which there is room at once: most machines run little code, and are made often. */
+const FIRST_INSNS = 512;
 const MAP_SIZE = 4096;
 const PAGE = 0x1000;
 const PAGE_MASK = 0xfff;
@@ -26,13 +28,12 @@ const BYTES = BLOCKS * 64;
 const NOWHERE = 0;
 
 export class BlockCache {
-  /** Decoded instructions, `INSN_WORDS` each. */
-  readonly insns = new Int32Array((INSNS + BLOCK_LIMIT) * INSN_WORDS);
-  /** What the loop executes, `MICRO_WORDS` each. */
-  readonly micros = new Int32Array((INSNS + BLOCK_LIMIT) * MICRO_WORDS);
-
-  /** What each decoded instruction costs, as far as that is known before it runs. */
-  readonly cyclesOf = new Int32Array(INSNS + BLOCK_LIMIT);
+  /** Decoded instructions, `INSN_WORDS` each. It grows when code is decoded: do not keep it across that. */
+  insns = new Int32Array(FIRST_INSNS * INSN_WORDS);
+  /** What the loop executes, `MICRO_WORDS` each; likewise. */
+  micros = new Int32Array(FIRST_INSNS * MICRO_WORDS);
+  /** What each decoded instruction costs, as far as that is known before it runs; likewise. */
+  cyclesOf = new Int32Array(FIRST_INSNS);
 
   // By block.
   /** Number of its first instruction. */
@@ -228,6 +229,7 @@ export class BlockCache {
       this.constants > FIRST_CONSTANT + CONSTANTS - 3 * BLOCK_LIMIT
     )
       this.clear();
+    if (this.used + BLOCK_LIMIT > this.cyclesOf.length) this.grow();
     const { core } = this;
     const { memory } = core;
     const room = PAGE - (at & PAGE_MASK);
@@ -265,15 +267,15 @@ export class BlockCache {
     const { core, straddling } = this;
     const { memory, mmu } = core;
     const room = PAGE - (at & PAGE_MASK);
-    straddling.fill(0);
-    straddling.set(memory.bytes.subarray(at, at + room));
+    for (let byte = 0; byte < room; byte++) straddling[byte] = memory.bytes[at + byte]!;
     const status = mmu.translate((lo + room) | 0, carried(lo, hi, room), core.fetchAccess);
     if (status !== PAGING_OK) {
       translationFault(core, status, false);
       return false;
     }
-    if (mmu.offset >= 0) straddling.set(memory.bytes.subarray(mmu.offset, mmu.offset + MAX_LENGTH), room);
-    else straddling.fill(0xff, room);
+    const next = mmu.offset;
+    for (let byte = 0; byte < MAX_LENGTH; byte++)
+      straddling[room + byte] = next >= 0 ? memory.bytes[next + byte]! : 0xff;
     return true;
   }
 
@@ -292,6 +294,13 @@ export class BlockCache {
   }
 
   /** Enters a block that has been decoded. @returns its number */
+  private grow(): void {
+    const insns = this.cyclesOf.length * 4;
+    this.insns = enlarged(this.insns, insns * INSN_WORDS);
+    this.micros = enlarged(this.micros, insns * MICRO_WORDS);
+    this.cyclesOf = enlarged(this.cyclesOf, insns);
+  }
+
   private finish(
     block: number,
     count: number,
@@ -319,4 +328,10 @@ export class BlockCache {
 
 function placeOf(lo: number): number {
   return (lo ^ (lo >>> 12)) & (MAP_SIZE - 1);
+}
+
+function enlarged(array: Int32Array<ArrayBuffer>, length: number): Int32Array<ArrayBuffer> {
+  const larger = new Int32Array(length);
+  larger.set(array);
+  return larger;
 }
