@@ -46,9 +46,10 @@ export class GuestGenerator {
     this.offer = place.spec.vmType === 'tdx' ? tdMasks(place) : null;
   }
 
-  /** What a TD must have at least; nothing for other VMs. */
-  get least(): readonly CpuidEntry2[] {
-    return this.offer?.least ?? [];
+  /** Entries with what a TD must have at least: the widths of addresses. Those of other VMs as they are. */
+  complete(entries: readonly CpuidEntry2[]): readonly CpuidEntry2[] {
+    const isThere = entries.some(({ function: fn }) => fn === ADDRESS_SIZES);
+    return isThere || !this.offer ? entries : [...entries, ...this.offer.least];
   }
 
   make(seed: number, number: number): GuestCase {
@@ -89,10 +90,17 @@ export class GuestGenerator {
       );
       return [{ ...mask, eax: mask.function === MODEL ? 0 : eax, ebx, ecx, edx }];
     });
-    if (!seldom(dice, 8)) return entries;
-    const at = dice.nextInt(0, entries.length - 1);
-    const { index, ...moved } = entries[at]!;
-    return [...entries.toSpliced(at, 1), { ...moved, index: dice.nextInt(0, 9), flags: 0 }];
+    return seldom(dice, 6) ? this.disguised(entries) : entries;
+  }
+
+  /** An entry for sub-leaf 0 of an indexed function, last, as one that answers any sub-leaf and names another. */
+  private disguised(entries: readonly CpuidEntry2[]): readonly CpuidEntry2[] {
+    const { dice } = this;
+    const firsts = entries.filter(({ index, flags }) => index === 0 && flags !== 0);
+    if (firsts.length === 0) return entries;
+    const chosen = oneOf(dice, firsts);
+    const rest = entries.filter((entry) => entry !== chosen);
+    return [...rest, { ...chosen, index: dice.nextInt(0, 9), flags: 0 }];
   }
 }
 

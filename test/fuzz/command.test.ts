@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -84,6 +84,33 @@ describe('kvm-cpuid fuzz', () => {
     const further = await fuzz(...options, '--resume', '--runs', '2000', '--json');
     expect(JSON.parse(further.out)).toEqual({ runs: 2000, seed: 3, findings: [] });
     expect(JSON.parse(readFileSync(join(corpus, 'state.json'), 'utf8')).next).toBe(next + 2000);
+    const other = await fuzz(...options, '--resume', '--runs', '2000', '--policy', 'off');
+    expect([other.status, other.out]).toEqual([2, '']);
+    expect(other.err).toContain(
+      'the campaign that stopped was another one: it had genoa, default, kernel 7.3, policy paranoid',
+    );
+  });
+
+  test('runs guests, and replays one that changes the host', async () => {
+    const corpus = join(folder, 'guests');
+    const options = ['--property', 'host-state', '--policy', 'off', '--vm-types', 'tdx', '--hosts', 'emerald-rapids'];
+    const campaign = [...options, '--guest-perm', 'none', '--runs', '24', '--seed', '1'];
+    const [one, two] = await Promise.all(
+      ['1', '2'].map((workers) => fuzz(...campaign, '--workers', workers, '--json', '--corpus', join(corpus, workers))),
+    );
+    expect(one!.out).toBe(two!.out);
+    const { findings } = JSON.parse(one!.out);
+    expect(findings.map(({ aspect }: { aspect: string }) => aspect)).toContain('IA32_UMWAIT_CONTROL');
+    const file = join(corpus, '1', readdirSync(join(corpus, '1')).find((name) => name.includes('umwait'))!);
+    expect(await fuzz('--replay', file)).toMatchObject({ status: 1, out: expect.stringContaining('does not hold') });
+    expect(await fuzz('--replay', file, '--policy', 'paranoid')).toMatchObject({
+      out: expect.stringContaining('hold'),
+    });
+    writeFileSync(
+      file,
+      JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), guest: { program: ['nonsense'] } }),
+    );
+    expect(await fuzz('--replay', file)).toMatchObject({ status: 2, err: expect.stringContaining('nonsense') });
   });
 
   test.each([

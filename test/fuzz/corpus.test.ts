@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { Corpus, fingerprint, readFinding } from '../../src/fuzz/corpus.js';
 import type { FuzzFinding } from '../../src/fuzz/finding.js';
-import { FormatError, readPayload } from '../../src/index.js';
-import { planOf } from './places.js';
+import type { PlaceSpec } from '../../src/fuzz/place.js';
+import { FormatError, readPayload, withInputs } from '../../src/index.js';
+import { hostNamed } from '../support/platforms.js';
+import { planOf, specOf } from './places.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'kvm-cpuid-corpus-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -49,6 +51,27 @@ describe('a corpus', () => {
       campaign: fingerprint(plan),
       coverage: [[3, arrays]],
     });
+  });
+
+  test('tells campaigns apart by all that decides about their verdicts', () => {
+    const of = (change: Partial<PlaceSpec>) =>
+      fingerprint(planOf({ places: [{ ...specOf('emerald-rapids', 'tdx'), ...change }] }));
+    const host = hostNamed('emerald-rapids');
+    const options: PlaceSpec['options'] = { policy: 'paranoid' };
+    const others = [
+      of({}),
+      of({ options: { policy: 'off' } }),
+      of({ options: { ...options, defects: ['emulated-index-blind'] } }),
+      of({ options: { ...options, tdxModule: 'fred-a' } }),
+      of({ options: { ...options, placement: 'combined' } }),
+      of({ options: { ...options, reserved: 'ignore' } }),
+      of({ host: withInputs(host, { kernel: '6.18' }) }),
+      of({ host: withInputs(host, { cmdline: 'tsx=off' }) }),
+      of({ amx: true }),
+      of({ vmType: 'default' }),
+    ];
+    expect(new Set(others).size).toBe(others.length);
+    expect(of({ options: { ...options, placement: 'separate', reserved: 'zero', defects: [] } })).toBe(others[0]);
   });
 
   test('says what is wrong with a state', () => {

@@ -165,6 +165,6 @@ function printFinding(finding: FuzzFinding): void {
   if (broken) print(`  ${broken}`);
   for (const entry of entries) print(`    ${entry}`);
   if (guest && guest.program.length > 0) print(`  runs ${guest.program.join('; ')}`);
-  if (guest && guest.xfam !== '0x3') print(`  with XFAM ${guest.xfam}`);
+  if (guest && vm_type === 'tdx' && guest.xfam !== '0x3') print(`  with XFAM ${guest.xfam}`);
   print(colours.dim(`  ${replay}`));
 }

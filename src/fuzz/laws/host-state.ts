@@ -3,8 +3,6 @@ import { GuestGenerator } from '../guest-case.js';
 import { GuestHost } from '../guest-host.js';
 import type { GuestLaw } from '../law.js';
 
-const ADDRESS_SIZES = 0x8000_0008;
-
 export const hostState: GuestLaw = {
   name: 'host-state',
   says: 'no state of the host is changed by any guest that KVM and the TDX module allow, once the VMM is in user mode again',
@@ -12,13 +10,9 @@ export const hostState: GuestLaw = {
   where: ({ vmType }) => vmType === 'tdx' || vmType === 'default',
   judgeGuests(place) {
     const host = new GuestHost(place.spec);
-    const { least } = new GuestGenerator(place);
+    const generator = new GuestGenerator(place);
     return ({ entries, guest }) => {
-      const complete =
-        least.length === 0 || entries.some(({ function: fn }) => fn === ADDRESS_SIZES)
-          ? entries
-          : [...entries, ...least];
-      const { changes } = host.run({ entries: complete, guest });
+      const { changes } = host.run({ entries: generator.complete(entries), guest });
       return new Map(changes.map((change) => [change.name, changeText(change)]));
     };
   },
