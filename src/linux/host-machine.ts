@@ -1,5 +1,6 @@
 import type { TscRatio } from '../emu/clock.js';
 import { Core } from '../emu/core/core.js';
+import type { EngineName } from '../emu/core/engine.js';
 import { Monitors } from '../emu/core/monitors.js';
 import { ACTIVITY, STOP, type Stop } from '../emu/core/status.js';
 import { bringUp, type CpuScope, type Places, partOf } from './cpu-bringup.js';
@@ -23,6 +24,8 @@ export interface HostMachineOptions {
   readonly ratio?: TscRatio;
   /** NUMA node of a CPU. Default: 0. */
   readonly nodeOf?: (cpu: number) => number;
+  /** How the CPUs execute blocks. Default: `interpreted`; nothing but speed depends on it. */
+  readonly engine?: EngineName;
 }
 
 /** The host, executing: its CPUs with Linux on them, and the memory that they share. */
@@ -37,7 +40,11 @@ export class HostMachine {
 
   constructor(kernel: HostKernel, options: HostMachineOptions = {}) {
     const { machine, state, inputs } = kernel;
-    const { cpus: count = machine.cpus.length, ratio = { numerator: 1, denominator: 1 } } = options;
+    const {
+      cpus: count = machine.cpus.length,
+      ratio = { numerator: 1, denominator: 1 },
+      engine = 'interpreted',
+    } = options;
     this.kernel = kernel;
     kernel.executing = this;
     const boot = partOf({ ...state, number: 0, node: 0 }, inputs);
@@ -54,7 +61,8 @@ export class HostMachine {
       const cpu = machine.cpus[number] ?? machine.bootCpu;
       const scope: CpuScope = { ...state, cpu, number, node: options.nodeOf?.(number) ?? 0 };
       const { cpuid, silicon, costs } = partOf(scope, inputs);
-      const core = new Core({ id: number, cpuid, silicon, costs, memory: this.memory.physical, monitors, ratio });
+      const memory = this.memory.physical;
+      const core = new Core({ id: number, cpuid, silicon, costs, memory, monitors, ratio, engine });
       if (count > 1) core.apicId = number;
       core.ipi = (destination, vector) => this.cpus[destination]?.core.interrupt(vector);
       return this.bringUp(core, scope);
