@@ -168,7 +168,8 @@ export class PhysicalMemory {
       const frame = this.touch(address + done);
       if (frame === EMPTY) throw new Error(`there is no RAM at ${hex(address + done)}`);
       this.generations[frame >>> 12]!++;
-      this.bytes.set(bytes.slice(done, done + length), frame + within);
+      const part = bytes instanceof Uint8Array ? bytes.subarray(done, done + length) : bytes.slice(done, done + length);
+      this.bytes.set(part, frame + within);
       done += length;
     }
   }

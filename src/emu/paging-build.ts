@@ -117,7 +117,9 @@ class TableBuilder {
   private table(): number {
     const at = this.next;
     this.next += FRAME_SIZE;
-    this.memory.load(at, new Uint8Array(FRAME_SIZE));
+    // A frame that comes into being is empty.
+    if (this.memory.frameAt(at) < 0) this.memory.touch(at);
+    else this.memory.load(at, new Uint8Array(FRAME_SIZE));
     return at;
   }
 
