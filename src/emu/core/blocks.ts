@@ -49,10 +49,11 @@ export class BlockCache {
   /** Where its bytes lie in memory, and how many they are. */
   readonly offset = new Int32Array(BLOCKS);
   readonly length = new Int32Array(BLOCKS);
-  private readonly generation = new Int32Array(BLOCKS);
-  private readonly space = new Int32Array(BLOCKS);
-  private readonly version = new Int32Array(BLOCKS);
-  private readonly access = new Int32Array(BLOCKS);
+  /** What it is good for: state of its page, address space and rights. Generated code looks at them too. */
+  readonly generation = new Int32Array(BLOCKS);
+  readonly space = new Int32Array(BLOCKS);
+  readonly version = new Int32Array(BLOCKS);
+  readonly access = new Int32Array(BLOCKS);
   /** Where its bytes lie in {@link bytes}. */
   private readonly copyAt = new Int32Array(BLOCKS);
   /** Counts uses of the block's number: a block engine keeps what it made of it under this. */
@@ -61,15 +62,15 @@ export class BlockCache {
   /** The block that runs. */
   running = 0;
   /** Its bytes in memory. A store among them ends it. */
-  private runningFrom = 0;
-  private runningTo = 0;
+  runningFrom = 0;
+  runningTo = 0;
   /** A store has hit the block that runs. */
   hit = false;
 
   private readonly core: Core;
   private readonly decoder = new Decoder();
   /** By a hash of the address: the first block there; {@link others} has those behind it. */
-  private readonly map = new Int16Array(MAP_SIZE).fill(-1);
+  readonly map = new Int16Array(MAP_SIZE).fill(-1);
   private readonly others = new Int16Array(BLOCKS);
   private readonly bytes = new Uint8Array(BYTES);
   private readonly straddling = new Uint8Array(2 * MAX_LENGTH);
@@ -325,6 +326,9 @@ export class BlockCache {
     return block;
   }
 }
+
+/** {@link placeOf} for generated code. */
+export const placeText = (lo: string): string => `(${lo}^(${lo}>>>12))&${MAP_SIZE - 1}`;
 
 function placeOf(lo: number): number {
   return (lo ^ (lo >>> 12)) & (MAP_SIZE - 1);

@@ -1,4 +1,4 @@
-import type { BlockCache } from './blocks.js';
+import { type BlockCache, placeText } from './blocks.js';
 import { OP_WRITERS, type OpName, type OpWriters } from './compile-ops.js';
 import { BlockWriter } from './compile-writer.js';
 import type { Core } from './core.js';
@@ -55,6 +55,40 @@ export interface CompilerOptions {
   readonly writers?: OpWriters;
 }
 
+/**
+ * The way from block to block: that of the interpreter, with the first look of `BlockCache.find()` in place. As text of the
+ * core's own, V8 may take its arrays for constants.
+ */
+const DRIVER = `
+const { ripLo, ripHi, space, version, access, generation, offset, length, serial, cycles, map } = blocks;
+return function drive(from, horizon) {
+  let block = from;
+  for (;;) {
+    if (serials[block] !== serial[block]) begin(block);
+    core.settled = false;
+    // A hit that a call has left behind is for the next store, wherever that is.
+    const status = blocks.hit ? interpret(core, block) : functions[block](horizon);
+    if (status !== ${NEXT} && status !== ${JUMP}) return interrupted(core, block, status);
+    if (interrupts.attention || core.activity !== ${ACTIVITY.ACTIVE} || core.shadow || now[0] >= horizon) return status;
+    const l = lo[${RIP}], h = hi[${RIP}];
+    block = map[${placeText('l')}];
+    if (
+      block >= 0 && ripLo[block] === l && ripHi[block] === h && space[block] === tlb.current &&
+      version[block] === tlb.version && access[block] === core.fetchAccess &&
+      generation[block] === memory.generations[offset[block] >>> 12]
+    ) {
+      blocks.running = block;
+      blocks.runningFrom = offset[block];
+      blocks.runningTo = offset[block] + length[block];
+    } else {
+      block = blocks.find();
+      if (block < 0) return status;
+    }
+    if (now[0] + cycles[block] >= horizon) return status;
+    trace.block(l, h, now[0]);
+  }
+};`;
+
 /** A function, and the code that it was made of. */
 interface Kept {
   readonly ripHi: number;
@@ -83,6 +117,7 @@ class Compiled implements Engine {
   /** By the low half of the address. */
   private readonly kept = new Map<number, Kept>();
   private readonly interpreted: BlockFunction;
+  private readonly driver: (block: number, horizon: number) => number;
 
   constructor(core: Core, { warm = WARM, writers = OP_WRITERS }: CompilerOptions) {
     const known = environment(core);
@@ -92,24 +127,21 @@ class Compiled implements Engine {
     this.values = Object.values(known);
     this.interpreted = () => this.count(core);
     this.functions = new Array(BLOCKS).fill(this.interpreted);
+    const { interrupts } = core;
+    const { functions, serials } = this;
+    const own = {
+      functions,
+      serials,
+      interrupts,
+      interpret,
+      interrupted,
+      begin: (block: number) => this.begin(core.blocks, block),
+    };
+    this.driver = new Function(...this.names, ...Object.keys(own), DRIVER)(...this.values, ...Object.values(own));
   }
 
-  run(core: Core, from: number, horizon: number): number {
-    const { blocks, interrupts, trace, lo, hi } = core;
-    const { now } = core.clock;
-    const { functions, serials } = this;
-    let block = from;
-    for (;;) {
-      if (serials[block] !== blocks.serial[block]) this.begin(blocks, block);
-      core.settled = false;
-      // A hit that a call has left behind is for the next store, wherever that is.
-      const status = blocks.hit ? interpret(core, block) : functions[block]!(horizon);
-      if (status !== NEXT && status !== JUMP) return interrupted(core, block, status);
-      if (interrupts.attention || core.activity !== ACTIVITY.ACTIVE || core.shadow || now[0]! >= horizon) return status;
-      block = blocks.find();
-      if (block < 0 || now[0]! + blocks.cycles[block]! >= horizon) return status;
-      trace.block(lo[RIP]!, hi[RIP]!, now[0]!);
-    }
+  run(_core: Core, from: number, horizon: number): number {
+    return this.driver(from, horizon);
   }
 
   /** The block's number has a new meaning; the code may be known all the same. */
