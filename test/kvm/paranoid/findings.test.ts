@@ -1,9 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import { featureNamed } from '../../../src/cpuid/features.js';
 import { Place, type PlaceSpec } from '../../../src/fuzz/place.js';
-import type { CpuidEntry2 } from '../../../src/index.js';
+import { type CpuidEntry2, withInputs } from '../../../src/index.js';
 import type { Resolved } from '../../../src/kvm/paranoid/allowed-table.js';
-import { describeRule, Explainer, type Finding, offendingBits } from '../../../src/kvm/paranoid/findings.js';
+import {
+  describeRule,
+  Explainer,
+  type Finding,
+  offendingBits,
+  type Reason,
+} from '../../../src/kvm/paranoid/findings.js';
 import { specOf } from '../../fuzz/places.js';
 import { entry } from '../../support/vcpu-user.js';
 
@@ -14,6 +20,17 @@ function explainerOf(spec: PlaceSpec): Explainer {
   const place = new Place(spec);
   return new Explainer(place.rules, place.module.allowedOptions(place.overlay, place.vmm.process));
 }
+
+const SPR = specOf('sapphire-rapids');
+/** A host whose kernel does not use a feature that its CPU has. */
+const without = (spec: PlaceSpec, name: string): PlaceSpec => ({
+  ...spec,
+  host: withInputs(spec.host, { flags: { set: [], clear: [featureNamed(name)] } }),
+});
+const set = (spec: PlaceSpec, parameter: string, value: number): PlaceSpec => ({
+  ...spec,
+  host: withInputs(spec.host, { parameters: new Map([[parameter, value]]) }),
+});
 
 const explainers = {
   spr: explainerOf(specOf('sapphire-rapids')),
@@ -84,6 +101,10 @@ const ROWS: Row[] = [
   ['what SVM does not have', 'genoa', [at(7, 0, { ebx: mask('HLE'), edx: mask('IBT') }), at(7, 1, { ecx: 1 << 22 })],
     '0 ebx 10 f1bf27eb mask: 4 HLE unsupported-by-host (IA32_TSX_CTRL)',
     '0 edx 100000 bc000010 mask: 20 IBT unsupported-by-host (IA32_U_CET)', '1 ecx 400000 0 mask: 22 - unknown'],
+  ['AMX instructions that only the sub-leaf has', 'spr', [at(0xd, 1, { eax: 1 << 4 })]],
+  ['a component of each kind that nobody has', 'genoa', [at(0xd, 0, { eax: 1 << 31 }), at(0xd, 32, { eax: 1 }), at(0xd, 1, { eax: 1 << 4, ecx: 1 << 31 })],
+    '0 eax 80000000 2e7 mask: 31 - unsupported-by-host', '1 eax 1 0 zero: 0 xsave_sz unsupported-by-kvm',
+    '2 eax 10 f mask: 4 XFD unsupported-by-host', '2 ecx 80000000 1800 mask: 31 - unsupported-by-host'],
   ['a palette of another shape', 'amx', [at(0x1d, 1, { eax: 5 })],
     '0 eax 4002005 4002000 or 0 fixed: 0 amx_palette_size value-mismatch, 2 amx_palette_size value-mismatch, 13 amx_palette_size value-mismatch, 26 amx_tile_size value-mismatch'],
 ];
@@ -114,22 +135,39 @@ describe('what is refused, and why', () => {
     ]);
   });
 
-  test.each(['sapphire-rapids', 'zhaoxin-kh40000', 'naples', 'skylake-sp'])(
-    'a bit that a step of module load took away says under which condition, on %s',
-    (host) => {
-      const place = new Place(specOf(host));
-      const caps = place.module.caps(place.overlay);
-      const explainer = new Explainer(place.rules, place.module.allowedOptions(place.overlay, place.vmm.process));
-      const last = new Map(caps.clearings.map(({ feature, step }) => [feature, step.when ?? 'always']));
-      for (const [feature, condition] of last) {
-        const { word, bit } = feature;
-        if (word.function === 0xd || (caps.words[word.id]! & feature.mask) !== 0) continue;
-        const [finding] = explainer.findings([at(word.function, word.index, { [word.register]: feature.mask })]);
-        const expected = { bit, name: feature.name, reason: 'unsupported-by-kvm', because: condition };
-        expect([feature.name, finding?.bits]).toMatchObject([feature.name, [expected]]);
-      }
-    },
-  );
+  // Which of its several reasons a feature gets.
+  const reasons: [feature: string, spec: PlaceSpec, reason: Reason, because?: string][] = [
+    ['LASS', SPR, 'unsupported-by-kvm'],
+    ['INTEL_PT', SPR, 'unsupported-by-kvm'],
+    ['DSCPL', SPR, 'unsupported-by-kvm'],
+    ['MMXEXT', SPR, 'unsupported-by-host'],
+    ['VERW_CLEAR', SPR, 'unsupported-by-host'],
+    ['TSA_SQ_NO', SPR, 'unsupported-by-kvm'],
+    ['AVX10', SPR, 'unsupported-by-host'],
+    ['LASS', specOf('granite-rapids', 'tdx'), 'unsupported-by-kvm'],
+    ['SGX1', specOf('granite-rapids', 'tdx'), 'not-in-overlay'],
+    ['CLOCKSOURCE', specOf('granite-rapids', 'tdx'), 'not-in-overlay'],
+    ['STEAL_TIME', specOf('granite-rapids', 'tdx'), 'not-in-overlay'],
+    ['MIGRATION_CONTROL', specOf('granite-rapids', 'tdx'), 'not-in-overlay'],
+    ['SVM', specOf('granite-rapids', 'tdx'), 'unsupported-by-host'],
+    ['VMX', specOf('genoa'), 'unsupported-by-host'],
+    ['APERFMPERF', specOf('genoa'), 'unsupported-by-kvm'],
+    ['AVX2', without(SPR, 'AVX2'), 'unsupported-by-host'],
+    ['PKU', set(SPR, 'kvm_intel.ept', 0), 'unsupported-by-kvm', '!tdp_enabled || !kernel(OSPKE)'],
+    ['PDCM', set(SPR, 'kvm.enable_pmu', 0), 'unsupported-by-kvm', '!enable_pmu'],
+    [
+      'SHSTK',
+      set(SPR, 'kvm_intel.ept', 0),
+      'unsupported-by-kvm',
+      '(supported_xss & xfeatures(11, 12)) != xfeatures(11, 12)',
+    ],
+  ];
+  test.each(reasons)('%s, case %#', (name, spec, reason, because) => {
+    const { word, bit, mask: wanted } = featureNamed(name);
+    const given = at(word.function, word.index, { [word.register]: wanted });
+    const [finding] = explainerOf(spec).findings([entry(0x4000_0000, KVM), given]);
+    expect(finding?.bits.map((one) => [one.bit, one.reason, one.because])).toEqual([[bit, reason, because]]);
+  });
 });
 
 const rule = (change: Partial<Resolved>): Resolved => ({
