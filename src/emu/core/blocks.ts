@@ -35,7 +35,7 @@ export class BlockCache {
   /** What each decoded instruction costs, as far as that is known before it runs; likewise. */
   cyclesOf = new Int32Array(FIRST_INSNS);
 
-  // By block.
+  // By block. These stay: generated code keeps them.
   /** Number of its first instruction. */
   readonly first = new Int32Array(BLOCKS);
   readonly count = new Int32Array(BLOCKS);
@@ -294,7 +294,6 @@ export class BlockCache {
     return this.finish(block, 1, length, this.cyclesOf[number]!, straddling.subarray(0, length), place);
   }
 
-  /** Enters a block that has been decoded. @returns its number */
   private grow(): void {
     const insns = this.cyclesOf.length * 4;
     this.insns = enlarged(this.insns, insns * INSN_WORDS);
@@ -302,6 +301,7 @@ export class BlockCache {
     this.cyclesOf = enlarged(this.cyclesOf, insns);
   }
 
+  /** Enters a block that has been decoded. @returns its number */
   private finish(
     block: number,
     count: number,
