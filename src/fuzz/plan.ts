@@ -1,4 +1,4 @@
-import type { Law } from './law.js';
+import { isGuestLaw, type Law } from './law.js';
 import { lawNamed } from './laws/index.js';
 import type { PlaceSpec } from './place.js';
 
@@ -24,6 +24,16 @@ export interface Assignment {
   readonly place: number;
 }
 
+/** A block of guests takes as long as hundreds of blocks of tables. */
+const TABLES_FOR_GUESTS = 8;
+
+/** How many blocks each law gets in a round. */
+export function sharesOf(laws: readonly Law[]): number[] {
+  if (laws.length === 1) return [1];
+  const tables = laws.some(isGuestLaw) ? TABLES_FOR_GUESTS : 1;
+  return laws.map((law) => Math.max(1, law.share) * (isGuestLaw(law) ? 1 : tables));
+}
+
 /** Deals blocks to laws by their shares, and goes round all places with each law. */
 export class Dealer {
   /** A law, and the places where it says something, for each block of a round. */
@@ -31,7 +41,7 @@ export class Dealer {
 
   constructor({ laws, places }: Pick<Plan, 'laws' | 'places'>) {
     const chosen = laws.map((name) => lawNamed(name)!);
-    const shares = chosen.length === 1 ? [1] : chosen.map(({ share }) => Math.max(1, share));
+    const shares = sharesOf(chosen);
     const slots = chosen.flatMap((law, n) => {
       const here = places.flatMap((spec, at) => (law.where === undefined || law.where(spec) ? [at] : []));
       if (here.length === 0) return [];

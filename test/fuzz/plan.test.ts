@@ -1,15 +1,17 @@
 import { describe, expect, test } from 'vitest';
 import { lawNamed } from '../../src/fuzz/laws/index.js';
-import { BLOCK, Dealer, nthBlock } from '../../src/fuzz/plan.js';
+import { BLOCK, Dealer, nthBlock, sharesOf } from '../../src/fuzz/plan.js';
 import { OWN_LAWS, PLACES, planOf } from './places.js';
 
 describe('blocks', () => {
   const dealer = new Dealer(planOf());
-  const round = OWN_LAWS.reduce((sum, { share }) => sum + share, 0);
+  const shares = sharesOf(OWN_LAWS);
+  const round = shares.reduce((sum, share) => sum + share, 0);
 
   test('go to laws by their shares', () => {
     const dealt = Array.from({ length: round * 3 }, (_, block) => dealer.assignment(block).law.name);
-    for (const { name, share } of OWN_LAWS) expect(dealt.filter((law) => law === name)).toHaveLength(share * 3);
+    for (const [n, { name }] of OWN_LAWS.entries())
+      expect(dealt.filter((law) => law === name)).toHaveLength(shares[n]! * 3);
   });
 
   test('go round all places at which a law says something', () => {
@@ -19,6 +21,13 @@ describe('blocks', () => {
       const expected = PLACES.flatMap((spec, at) => (law.where === undefined || law.where(spec) ? [at] : []));
       expect([...visited].sort()).toEqual(expected);
     }
+  });
+
+  test('of guests come seldom beside those of tables', () => {
+    const named = (...names: readonly string[]) => sharesOf(names.map((name) => lawNamed(name)!));
+    expect(named('idempotence', 'verdict-kernels')).toEqual([1, 12]);
+    expect(named('idempotence', 'verdict-kernels', 'host-state')).toEqual([8, 96, 1]);
+    expect(named('host-state')).toEqual([1]);
   });
 
   test('of one law go to one place after the other', () => {

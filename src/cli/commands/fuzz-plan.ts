@@ -12,7 +12,7 @@ import type { FuzzCliOptions } from './fuzz.js';
 
 const DEFAULT_RUNS = 1_000_000;
 /** A guest takes as long as thousands of tables. */
-const DEFAULT_GUESTS = 4096;
+const DEFAULT_GUESTS = 2048;
 
 /** A plan, and the rules of each of its places. */
 export interface Prepared {

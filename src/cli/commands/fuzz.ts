@@ -50,7 +50,7 @@ export function addFuzz(program: Command): void {
     )
     .option(
       '--runs <n>',
-      'tables or guests to try (default: 1000000; 4096 if guests only)',
+      'tables or guests to try (default: 1000000; 2048 if guests only)',
       wholeNumber('--runs', 1e15),
     )
     .option('--for <time>', 'try tables for so long instead: 90s, 10m, 2h', duration)
