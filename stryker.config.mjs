@@ -14,7 +14,7 @@ export default {
   tsconfigFile: 'none',
   tempDirName: 'coverage/mutation/sandboxes',
   ignorePatterns: ['coverage', 'dist', 'docs', 'bench', 'examples'],
-  reporters: ['json', 'clear-text'],
+  reporters: ['json', 'clear-text', 'progress-append-only'],
   clearTextReporter: { allowColor: false, reportTests: false, reportMutants: false },
   jsonReporter: { fileName: `coverage/mutation/${slice}.json` },
 };
