@@ -28,7 +28,8 @@ function mutate(slice) {
   const ordered = Object.fromEntries(
     Object.keys(SLICES).flatMap((name) => (results[name] ? [[name, results[name]]] : [])),
   );
-  writeFileSync(at('docs/mutation.json'), `${JSON.stringify(ordered, null, 1)}\n`);
+  writeFileSync(at('docs/mutation.json'), `${JSON.stringify(ordered, null, 2)}\n`);
+  execFileSync('npx', ['biome', 'format', '--write', 'docs/mutation.json'], { cwd: at('.'), stdio: 'ignore' });
 }
 
 function writeTable() {
