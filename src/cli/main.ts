@@ -78,8 +78,15 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
 });
 
-try {
-  await makeProgram().parseAsync();
-} catch (error) {
-  process.exitCode = explain(error);
-}
+// No await here: what a command loads when it runs may itself need this module, once it is bundled.
+makeProgram()
+  .parseAsync()
+  .catch((error: unknown) => {
+    // Anything that nobody has foreseen keeps its stack.
+    try {
+      process.exitCode = explain(error);
+    } catch (unforeseen) {
+      console.error(unforeseen);
+      process.exitCode = 70;
+    }
+  });
