@@ -15,7 +15,7 @@ import type { Scenario, ScenarioRun, Variant } from './scenario.js';
 import { Stage } from './stage.js';
 import { staleUserReturn } from './stale-user-return.js';
 import { syscallMsrs } from './syscall-msrs.js';
-import type { RestoreOptions } from './td-guest.js';
+import type { StageOptions } from './td-guest.js';
 import { tsxTd } from './tsx-td.js';
 import { umwaitMany } from './umwait-many.js';
 import { unknownFeature } from './unknown-feature.js';
@@ -26,7 +26,7 @@ import { waitpkgVmx } from './waitpkg-vmx.js';
 export type { Changed, Moment, Outcome, Sample, Scenario, ScenarioRun, Span, Variant } from './scenario.js';
 export { changeText } from './scenario.js';
 export type { Stage } from './stage.js';
-export type { RestoreOptions } from './td-guest.js';
+export type { RestoreOptions, StageOptions } from './td-guest.js';
 
 /** All scenarios, in the order in which they are told. */
 export const SCENARIOS: readonly Scenario[] = [
@@ -53,12 +53,12 @@ export const SCENARIOS: readonly Scenario[] = [
 ];
 
 /** Gets a variant of a scenario ready: `.run()` plays it. */
-export function playScenario(scenario: Scenario, variant: Variant, options?: RestoreOptions): Stage {
+export function playScenario(scenario: Scenario, variant: Variant, options?: StageOptions): Stage {
   return new Stage(scenario, variant, options);
 }
 
 /** Plays one variant of a scenario. */
-export function runScenario(scenario: Scenario, variant: Variant, options?: RestoreOptions): ScenarioRun {
+export function runScenario(scenario: Scenario, variant: Variant, options?: StageOptions): ScenarioRun {
   return playScenario(scenario, variant, options).run();
 }
 

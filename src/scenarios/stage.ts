@@ -24,7 +24,7 @@ import { kvmIntel } from '../vmx/vmx.js';
 import type { Probe } from './probes.js';
 import type { Changed, Moment, Outcome, Scenario, ScenarioRun, Span, Variant } from './scenario.js';
 import { withFeatures } from './td-entries.js';
-import { createTdGuest, type RestoreOptions } from './td-guest.js';
+import { createTdGuest, type RestoreOptions, type StageOptions } from './td-guest.js';
 import { Watcher } from './timeline.js';
 
 const hex = (value: bigint): string => `0x${value.toString(16)}`;
@@ -54,7 +54,7 @@ export class Stage {
   private guestRan = false;
 
   /** @throws KvmNotLoaded when the host has no KVM; RangeError for a module that is not known */
-  constructor(scenario: Scenario, variant: Variant, options: RestoreOptions = {}) {
+  constructor(scenario: Scenario, variant: Variant, options: StageOptions = {}) {
     this.scenario = scenario;
     this.variant = variant;
     this.options = options;
@@ -63,7 +63,7 @@ export class Stage {
     const host = describe(scenario, variant, cpus);
     this.notes.push(...host.notes);
     const kernel = bootKernel(host);
-    this.machine = new HostMachine(kernel, { cpus });
+    this.machine = new HostMachine(kernel, { cpus, ...(options.engine ? { engine: options.engine } : {}) });
     this.kvm = loadKvm(kernel, [kvmIntel, kvmAmd], {
       policy: variant.policy,
       defects: this.defects,

@@ -1,5 +1,6 @@
 import type { TdConfiguration } from '../api/td.js';
 import type { CreatedTd, TdStep, Vmm } from '../api/vmm.js';
+import type { EngineName } from '../emu/core/engine.js';
 import type { Assembler } from '../emu/isa/asm.js';
 import { KVM_MEMORY_ENCRYPT_OP, KVM_TDX_INIT_MEM_REGION, TDX_CMD, TDX_CMD_SIZE } from '../kvm/abi.js';
 import { Vcpu } from '../kvm/vcpu.js';
@@ -17,6 +18,12 @@ import { type GuestImage, guestImage } from './guest-image.js';
 /** A TD with a program in it: what QEMU's ioctls make, and where its firmware would leave it. */
 
 /** What is other than in the kernel: to see what breaks without it. */
+/** How a stage differs from what a scenario says. */
+export interface StageOptions extends RestoreOptions {
+  /** What executes code. Default: the interpreter. */
+  readonly engine?: EngineName;
+}
+
 export interface RestoreOptions {
   /** What KVM brings back after a TD exit. */
   readonly restore?: readonly RestoreRow[];

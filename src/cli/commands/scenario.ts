@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
+import { ENGINES, type EngineName } from '../../emu/core/engine.js';
 import {
   builtInHost,
   DEFECTS,
@@ -24,6 +25,7 @@ interface RunOptions {
   readonly fixed?: boolean;
   readonly trace?: string;
   readonly svg?: string;
+  readonly engine: EngineName;
   readonly json?: boolean;
 }
 
@@ -71,6 +73,11 @@ export function addScenario(program: Command): void {
         .choices([...DEFECTS])
         .argParser(collect as never)
         .default([]),
+    )
+    .addOption(
+      new Option('--engine <name>', 'what executes machine code; both do the same to the last cycle')
+        .choices([...ENGINES])
+        .default('interpreted'),
     )
     .option('--fixed', 'without the defects that the scenario itself is about')
     .option('--svg <file>', 'draw a timeline: host, KVM and guest by cycles, and what became of the state')
@@ -163,7 +170,7 @@ async function run(name: string, options: RunOptions): Promise<void> {
     module: scenario.guest === 'td' ? (options.module ?? scenario.modules[0] ?? null) : null,
     defects: [...(options.fixed ? [] : (scenario.defects ?? [])), ...options.defect],
   };
-  const stage = playScenario(scenario, variant);
+  const stage = playScenario(scenario, variant, { engine: options.engine });
   const result = await play(stage, options.trace);
   if (options.svg !== undefined) {
     const { timelineSvg } = await import('../../report/timeline.js');
