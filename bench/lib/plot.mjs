@@ -33,6 +33,7 @@ export function plot(points, { ticks, xLabel, yLabel, note, line = null, logarit
     `<text x="${left + 12}" y="${top + 16}">${note}</text>`,
   ];
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">
+<title>${yLabel}, by ${xLabel}</title>
 <rect width="${width}" height="${height}" fill="#fff"/>
 ${shapes.join('\n')}
 </svg>
