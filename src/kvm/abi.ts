@@ -67,12 +67,26 @@ export const RFLAGS = 17;
 export const SREGS_SIZE = 312;
 export const SREGS_SEGMENTS = { cs: 0, ds: 24, es: 48, fs: 72, gs: 96, ss: 120, tr: 144, ldt: 168 } as const;
 /** Within a `struct kvm_segment`: base, limit, selector, type, present, dpl, db, s, l, g, avl, unusable, padding. */
-export const SEGMENT = { base: 0, limit: 8, selector: 12, type: 14, present: 15, s: 18, l: 19 } as const;
+export const SEGMENT = {
+  base: 0,
+  limit: 8,
+  selector: 12,
+  type: 14,
+  present: 15,
+  dpl: 16,
+  db: 17,
+  s: 18,
+  l: 19,
+  g: 20,
+  avl: 21,
+  unusable: 22,
+} as const;
 export const SREGS_GDT = 192;
 export const SREGS_IDT = 208;
 /** Within a `struct kvm_dtable`: base, limit, padding. */
 export const DTABLE_LIMIT = 8;
 export const SREGS_CR0 = 224;
+export const SREGS_CR2 = 232;
 export const SREGS_CR3 = 240;
 export const SREGS_CR4 = 248;
 export const SREGS_CR8 = 256;

@@ -32,6 +32,7 @@ import {
   DTABLE_LIMIT,
   SEGMENT,
   SREGS_CR0,
+  SREGS_CR2,
   SREGS_CR3,
   SREGS_CR4,
   SREGS_CR8,
@@ -54,14 +55,6 @@ import { SvmGuest } from './guest.js';
 
 const WORD = 0x1_0000_0000;
 
-/** `struct kvm_segment`, beyond what userspace's layout has a name for. */
-const SEGMENT_DPL = 16;
-const SEGMENT_DB = 17;
-const SEGMENT_G = 20;
-const SEGMENT_AVL = 21;
-const SEGMENT_UNUSABLE = 22;
-const SREGS_CR2 = 232;
-
 const SEGMENTS = [
   ['CS', SREGS_SEGMENTS.cs],
   ['DS', SREGS_SEGMENTS.ds],
@@ -77,12 +70,12 @@ const SEGMENTS = [
 const ATTRIBUTES: readonly (readonly [at: number, shift: number, mask: number])[] = [
   [SEGMENT.type, 0, 0xf],
   [SEGMENT.s, 4, 1],
-  [SEGMENT_DPL, 5, 3],
+  [SEGMENT.dpl, 5, 3],
   [SEGMENT.present, 7, 1],
-  [SEGMENT_AVL, 8, 1],
+  [SEGMENT.avl, 8, 1],
   [SEGMENT.l, 9, 1],
-  [SEGMENT_DB, 10, 1],
-  [SEGMENT_G, 11, 1],
+  [SEGMENT.db, 10, 1],
+  [SEGMENT.g, 11, 1],
 ];
 
 const EFER = msrNamed('IA32_EFER').index;
@@ -162,14 +155,14 @@ export class SvmRunner implements GuestRunner {
         (bits, [byte, shift, mask]) => bits | ((sregs.getUint8(at + byte) & mask) << shift),
         0,
       );
-      const unusable = sregs.getUint8(at + SEGMENT_UNUSABLE) !== 0;
+      const unusable = sregs.getUint8(at + SEGMENT.unusable) !== 0;
       vmcb.set(`${name}_SELECTOR`, sregs.getUint16(at + SEGMENT.selector, true));
       vmcb.set(`${name}_ATTRIB`, unusable ? attributes & ~0x80 : attributes);
       vmcb.set(`${name}_LIMIT`, sregs.getUint32(at + SEGMENT.limit, true));
       vmcb.set(`${name}_BASE`, sregs.getBigUint64(at + SEGMENT.base, true));
     }
     // svm_set_segment(): CPL is SS.DPL.
-    vmcb.set('CPL', sregs.getUint8(SREGS_SEGMENTS.ss + SEGMENT_DPL) & 3);
+    vmcb.set('CPL', sregs.getUint8(SREGS_SEGMENTS.ss + SEGMENT.dpl) & 3);
     for (const [name, at] of [
       ['GDTR', SREGS_GDT],
       ['IDTR', SREGS_IDT],
@@ -197,7 +190,7 @@ export class SvmRunner implements GuestRunner {
       sregs.setUint16(at + SEGMENT.selector, Number(vmcb.get(`${name}_SELECTOR`)), true);
       sregs.setUint32(at + SEGMENT.limit, Number(vmcb.get(`${name}_LIMIT`)), true);
       sregs.setBigUint64(at + SEGMENT.base, vmcb.get(`${name}_BASE`), true);
-      sregs.setUint8(at + SEGMENT_UNUSABLE, (attributes & 0x80) === 0 ? 1 : 0);
+      sregs.setUint8(at + SEGMENT.unusable, (attributes & 0x80) === 0 ? 1 : 0);
     }
     for (const [name, at] of [
       ['GDTR', SREGS_GDT],

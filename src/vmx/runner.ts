@@ -32,6 +32,8 @@ import {
   EBX,
   ECX,
   SEGMENT,
+  SREGS_CR0,
+  SREGS_CR2,
   SREGS_CR3,
   SREGS_CR4,
   SREGS_CR8,
@@ -73,25 +75,16 @@ const ENTRY_INSTRUCTION_LENGTH = FIELD.ENTRY_INSTRUCTION_LENGTH;
 
 const WORD = 0x1_0000_0000;
 
-/** `struct kvm_segment`, beyond what userspace's layout has a name for; `struct kvm_sregs`: CR0, CR2. */
-const SEGMENT_DPL = 16;
-const SEGMENT_DB = 17;
-const SEGMENT_G = 20;
-const SEGMENT_AVL = 21;
-const SEGMENT_UNUSABLE = 22;
-const SREGS_CR0 = 224;
-const SREGS_CR2 = 232;
-
 /** Bits of access rights: the byte of `struct kvm_segment`, where they begin, their mask (`vmx_segment_access_rights()`). */
 const RIGHTS: readonly (readonly [at: number, shift: number, mask: number])[] = [
   [SEGMENT.type, 0, 0xf],
   [SEGMENT.s, 4, 1],
-  [SEGMENT_DPL, 5, 3],
+  [SEGMENT.dpl, 5, 3],
   [SEGMENT.present, 7, 1],
-  [SEGMENT_AVL, 12, 1],
+  [SEGMENT.avl, 12, 1],
   [SEGMENT.l, 13, 1],
-  [SEGMENT_DB, 14, 1],
-  [SEGMENT_G, 15, 1],
+  [SEGMENT.db, 14, 1],
+  [SEGMENT.g, 15, 1],
 ];
 const UNUSABLE = 1 << 16;
 const DPL_SHIFT = 5;
@@ -199,7 +192,7 @@ export class VmxRunner implements GuestRunner {
         (bits, [byte, shift, mask]) => bits | ((sregs.getUint8(at + byte) & mask) << shift),
         0,
       );
-      const unusable = sregs.getUint8(at + SEGMENT_UNUSABLE) !== 0 || (rights & 0x80) === 0;
+      const unusable = sregs.getUint8(at + SEGMENT.unusable) !== 0 || (rights & 0x80) === 0;
       vmcs.write(FIELD[`GUEST_${name}_SELECTOR`], sregs.getUint16(at + SEGMENT.selector, true), 0);
       vmcs.write(FIELD[`GUEST_${name}_RIGHTS`], unusable ? rights | UNUSABLE : rights, 0);
       vmcs.write(FIELD[`GUEST_${name}_LIMIT`], sregs.getUint32(at + SEGMENT.limit, true), 0);
@@ -235,7 +228,7 @@ export class VmxRunner implements GuestRunner {
       const at = segmentAt(name);
       const rights = lo[FIELD[`GUEST_${name}_RIGHTS`]]!;
       for (const [byte, shift, mask] of RIGHTS) sregs.setUint8(at + byte, (rights >> shift) & mask);
-      sregs.setUint8(at + SEGMENT_UNUSABLE, (rights & UNUSABLE) === 0 ? 0 : 1);
+      sregs.setUint8(at + SEGMENT.unusable, (rights & UNUSABLE) === 0 ? 0 : 1);
       sregs.setUint16(at + SEGMENT.selector, lo[FIELD[`GUEST_${name}_SELECTOR`]]!, true);
       sregs.setUint32(at + SEGMENT.limit, lo[FIELD[`GUEST_${name}_LIMIT`]]!, true);
       take(at + SEGMENT.base, `GUEST_${name}_BASE`);
