@@ -36,7 +36,13 @@ export type TdFlags = Readonly<Record<FlagName, boolean>>;
 /** A row, compiled. */
 type Source = Pick<Gate, 'of' | 'bits'> | { readonly id: LeafId; readonly register: Register; readonly mask: number };
 
-const sources: ReadonlyMap<FlagName, Source> = new Map(FLAG_NAMES.map((flag) => [flag, sourceOf(FLAG_ROWS[flag])]));
+let sources: ReadonlyMap<FlagName, Source> | null = null;
+
+/** The rows, compiled when the first TD is there: they need the rules of all leaves. */
+function sourcesOfFlags(): ReadonlyMap<FlagName, Source> {
+  sources ??= new Map(FLAG_NAMES.map((flag) => [flag, sourceOf(FLAG_ROWS[flag])]));
+  return sources;
+}
 
 function sourceOf(text: string): Source {
   const [where = '', register = '', name = ''] = text.split(' ');
@@ -48,7 +54,7 @@ function sourceOf(text: string): Source {
 /** The flags of a TD with these final registers, one per rule. */
 export function latchFlags(rules: LeafRules, finished: readonly Registers[], params: TdParams): TdFlags {
   const flags: Partial<Record<FlagName, boolean>> = {};
-  for (const [flag, source] of sources) {
+  for (const [flag, source] of sourcesOfFlags()) {
     flags[flag] =
       'of' in source
         ? (params[source.of] & source.bits) === source.bits

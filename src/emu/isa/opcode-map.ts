@@ -170,17 +170,29 @@ function modrmList(text: string): Uint8Array {
   return list;
 }
 
-for (const [map, vex, classes, opcodes] of DEFINED) {
-  for (const token of opcodes.trim().split(/\s+/)) {
-    const [opcode = '', modrm] = token.split(':');
-    const value = modrm === undefined ? WHOLE : FIRST_LIST + lists.push(modrmList(modrm)) - 1;
-    for (const byte of range(opcode, 16)) for (const c of classes) slots[slotOf(map, vex, c, byte)] = value;
+let isBuilt = false;
+
+/** The map is made when the first doubtful opcode turns up: most programs have none. */
+function build(): void {
+  isBuilt = true;
+  for (const [map, vex, classes, opcodes] of DEFINED) {
+    for (const token of opcodes.trim().split(/\s+/)) {
+      const [opcode = '', modrm] = token.split(':');
+      const value = modrm === undefined ? WHOLE : FIRST_LIST + lists.push(modrmList(modrm)) - 1;
+      for (const byte of range(opcode, 16)) for (const c of classes) slots[slotOf(map, vex, c, byte)] = value;
+    }
   }
+}
+
+/** What the map has for an opcode. */
+function slotAt(map: number, vex: boolean, prefix: number, lock: boolean, opcode: number): number {
+  if (!isBuilt) build();
+  return slots[slotOf(map, vex, lock ? LOCKED : prefix, opcode)]!;
 }
 
 /** Whether ModRM decides if the opcode is defined. */
 export function dependsOnModrm(map: number, vex: boolean, prefix: number, lock: boolean, opcode: number): boolean {
-  return map < VEX_OFFSET && slots[slotOf(map, vex, lock ? LOCKED : prefix, opcode)]! >= FIRST_LIST;
+  return map < VEX_OFFSET && slotAt(map, vex, prefix, lock, opcode) >= FIRST_LIST;
 }
 
 /** Whether some CPU has an instruction there. `prefix` is a `PREFIX`; `modrm` only counts where ModRM decides. */
@@ -193,6 +205,6 @@ export function isDefined(
   modrm: number,
 ): boolean {
   if (map >= VEX_OFFSET) return false;
-  const slot = slots[slotOf(map, vex, lock ? LOCKED : prefix, opcode)]!;
+  const slot = slotAt(map, vex, prefix, lock, opcode);
   return slot === WHOLE || (slot !== HOLE && lists[slot - FIRST_LIST]![modrm] === 1);
 }

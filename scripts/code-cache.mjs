@@ -1,0 +1,6 @@
+// Runs the bundled program with the words given and keeps what V8 has compiled for it.
+import { writeFileSync } from 'node:fs';
+import { CODE_CACHE, startProgram } from '../dist/cli/start.js';
+
+const script = startProgram();
+process.on('exit', () => writeFileSync(CODE_CACHE, script.createCachedData()));
