@@ -125,11 +125,9 @@ export class ArenaVerifier {
     let foreign: boolean | null = null;
     let at = suspect;
     while (at < end) {
-      if (rules.refuses(words, at >>> 2)) {
-        if (!isSignatureLeaf(words[at >>> 2]! | 0)) break;
-        foreign ??= isSignatureForeign(words, offset >>> 2, end >>> 2);
-        if (!foreign) break;
-      }
+      const isForeign =
+        isSignatureLeaf(words[at >>> 2]! | 0) && (foreign ??= isSignatureForeign(words, offset >>> 2, end >>> 2));
+      if (!isForeign && rules.refuses(words, at >>> 2)) break;
       at = simd.nextSuspect(at + ENTRY2_SIZE, end, screen);
     }
     return at < end ? (at - offset) / ENTRY2_SIZE : -1;

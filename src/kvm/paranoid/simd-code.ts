@@ -57,6 +57,7 @@ const when = (condition: Code, ...then: Code[]): Code => [...condition, 0x04, 0x
 /** `while (true) { … }`, which {@link leaveWhen} leaves. */
 const forever = (...body: Code[]): Code => [0x02, 0x40, 0x03, 0x40, ...body.flat(), 0x0c, 0, 0x0b, 0x0b];
 const leaveWhen = (condition: Code): Code => [...condition, 0x0d, 1];
+const giveBack = (value: Code): Code => [...value, 0x0f];
 const call = (fn: number, ...operands: Code[]): Code => [...operands.flat(), 0x10, ...unsigned(fn)];
 
 interface WasmFunction {
@@ -105,32 +106,39 @@ function moduleOf(functions: readonly WasmFunction[], shared: boolean): Uint8Arr
 /** How many entries a round of the loop takes. */
 const UNROLLED = 4;
 
+const ENTRIES = Array.from({ length: UNROLLED }, (_, entry) => entry);
+
 // Parameters and locals of `scan`.
 const at = 0;
 const end = 1;
 const screen = 2;
 const fn = 3;
 const slot = 4;
-const row = 5;
-const index = 6;
-const count = 7;
-const stop = 8;
-const registers = 9;
-const checked = 10;
-const addend = 11;
-const strayed = 12;
+const index = 5;
+const count = 6;
+/** From here on the row of each entry of a round, then what is wrong with it at first look. */
+const rows = 7;
+const strays = rows + UNROLLED;
+const registers = strays + UNROLLED;
+const checked = registers + 1;
+const addend = registers + 2;
+const strayed = registers + 3;
 
-/** Finds the row of the entry `offset` bytes behind `at`, as the portable kernel does. */
-const findRow = (offset: number): Code[] => [
-  set(fn, load(get(at), offset + 4 * FUNCTION)),
-  set(slot, shiftRight(multiply(get(fn), constant((1 << 24) + 1)), constant(24))),
-  when(and(get(fn), constant(NO_SLOT)), set(slot, add(constant(SCREEN_SLOTLESS), shiftRight(get(fn), constant(28))))),
-  set(row, load(add(get(screen), shiftLeft(get(slot), constant(2))))),
-  when(isNegative(get(row)), ...findSubleaf(offset)),
-  set(row, add(get(screen), shiftLeft(and(get(row), constant(SLOT_ROW)), constant(2)))),
-];
+/** Finds the row of an entry of the round that starts at `at`, as the portable kernel does. */
+const findRow = (entry: number): Code[] => {
+  const row = rows + entry;
+  const offset = entry * ENTRY2_SIZE;
+  return [
+    set(fn, load(get(at), offset + 4 * FUNCTION)),
+    set(slot, shiftRight(multiply(get(fn), constant((1 << 24) + 1)), constant(24))),
+    when(and(get(fn), constant(NO_SLOT)), set(slot, add(constant(SCREEN_SLOTLESS), shiftRight(get(fn), constant(28))))),
+    set(row, load(add(get(screen), shiftLeft(get(slot), constant(2))))),
+    when(isNegative(get(row)), ...findSubleaf(row, offset)),
+    set(row, add(get(screen), shiftLeft(and(get(row), constant(SLOT_ROW)), constant(2)))),
+  ];
+};
 
-const findSubleaf = (offset: number): Code[] => [
+const findSubleaf = (row: number, offset: number): Code[] => [
   set(count, and(shiftRight(get(row), constant(SLOT_SUBLEAVES_SHIFT)), constant(SLOT_SUBLEAVES))),
   set(index, load(get(at), offset + 4 * INDEX)),
   set(index, select(add(get(index), constant(1)), get(count), isBelow(get(index), get(count)))),
@@ -139,63 +147,64 @@ const findSubleaf = (offset: number): Code[] => [
   set(row, add(and(get(row), constant(SLOT_ROW)), multiply(and(get(index), get(count)), constant(ROW_WORDS)))),
 ];
 
-const ofEntry = (offset: number): Code => loadVector(get(at), offset + 4 * EAX);
-const ofRow = (field: keyof typeof ROW): Code => loadVector(get(row), 4 * ROW[field]);
+const ofEntry = (entry: number): Code => loadVector(get(at), entry * ENTRY2_SIZE + 4 * EAX);
+const ofRow = (entry: number, field: keyof typeof ROW): Code => loadVector(get(rows + entry), 4 * ROW[field]);
 
 /** The first look: the bits in which the four registers are not what the row wants. */
-const strays = (offset: number): Code => xorVectors(andVectors(ofEntry(offset), ofRow('check')), ofRow('want'));
+const firstLook = (entry: number): Code =>
+  set(strays + entry, xorVectors(andVectors(ofEntry(entry), ofRow(entry, 'check')), ofRow(entry, 'want')));
 
-/** The second look. */
-const straysAgain: readonly Code[] = [
-  set(registers, ofEntry(0)),
-  set(checked, andVectors(get(registers), ofRow('secondCheck'))),
-  set(addend, ofRow('add')),
-  set(
-    strayed,
-    orVectors(
-      andVectors(get(registers), get(addend)),
-      andNotVectors(orVectors(get(registers), get(addend)), addVectors(get(registers), get(addend))),
+/** The second look, if the first has found something: it gives back the entry's address if that fails too. */
+const lookAgain = (entry: number): Code =>
+  when(
+    isAnySet(get(strays + entry)),
+    set(registers, ofEntry(entry)),
+    set(checked, andVectors(get(registers), ofRow(entry, 'secondCheck'))),
+    set(addend, ofRow(entry, 'add')),
+    set(
+      strayed,
+      orVectors(
+        andVectors(get(registers), get(addend)),
+        andNotVectors(orVectors(get(registers), get(addend)), addVectors(get(registers), get(addend))),
+      ),
     ),
-  ),
-  set(
-    strayed,
-    orVectors(
-      andVectors(get(strayed), ofRow('top')),
-      // Zero where one of the two is what is wanted.
-      lesser(xorVectors(get(checked), ofRow('secondWant')), xorVectors(get(checked), ofRow('otherWant'))),
+    set(
+      strayed,
+      orVectors(
+        andVectors(get(strayed), ofRow(entry, 'top')),
+        // Zero where one of the two is what is wanted.
+        lesser(
+          xorVectors(get(checked), ofRow(entry, 'secondWant')),
+          xorVectors(get(checked), ofRow(entry, 'otherWant')),
+        ),
+      ),
     ),
-  ),
-];
+    when(isAnySet(get(strayed)), giveBack(add(get(at), constant(entry * ENTRY2_SIZE)))),
+  );
+
+const anyStrays = isAnySet(ENTRIES.map((entry) => get(strays + entry)).reduce(orVectors));
+const ROUND = constant(UNROLLED * ENTRY2_SIZE);
 
 /** `scan(at, end, screen)`: the address of the first entry from `at` on that does not pass the screen, or `end`. */
 const scan: WasmFunction = {
   name: 'scan',
   parameters: 3,
-  numbers: 6,
-  vectors: 4,
+  numbers: rows + UNROLLED - fn,
+  vectors: strayed + 1 - strays,
   body: [
     forever(
-      forever(
-        leaveWhen(isAbove(add(get(at), constant(UNROLLED * ENTRY2_SIZE)), get(end))),
-        ...Array.from({ length: UNROLLED }, (_, entry) => entry * ENTRY2_SIZE).flatMap((offset) => [
-          ...findRow(offset),
-          set(strayed, offset === 0 ? strays(offset) : orVectors(get(strayed), strays(offset))),
-        ]),
-        leaveWhen(isAnySet(get(strayed))),
-        set(at, add(get(at), constant(UNROLLED * ENTRY2_SIZE))),
-      ),
-      // As many again, one by one, or what remains.
-      set(stop, add(get(at), constant(UNROLLED * ENTRY2_SIZE))),
-      set(stop, select(get(stop), get(end), isBelow(get(stop), get(end)))),
-      forever(
-        leaveWhen(isAtLeast(get(at), get(stop))),
-        ...findRow(0),
-        ...straysAgain,
-        leaveWhen(isAnySet(get(strayed))),
-        set(at, add(get(at), constant(ENTRY2_SIZE))),
-      ),
-      leaveWhen(isBelow(get(at), get(stop))),
+      leaveWhen(isAbove(add(get(at), ROUND), get(end))),
+      ...ENTRIES.flatMap((entry) => [...findRow(entry), firstLook(entry)]),
+      when(anyStrays, ...ENTRIES.map(lookAgain)),
+      set(at, add(get(at), ROUND)),
+    ),
+    // What does not fill a round.
+    forever(
       leaveWhen(isAtLeast(get(at), get(end))),
+      ...findRow(0),
+      firstLook(0),
+      lookAgain(0),
+      set(at, add(get(at), constant(ENTRY2_SIZE))),
     ),
     get(at),
   ],

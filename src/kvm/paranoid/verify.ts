@@ -26,11 +26,8 @@ export function firstRefusedAt(rules: RuleLines, words: Uint32Array, start: numb
   let foreign: boolean | null = null;
   let at = nextSuspect(words, start, end, screen);
   while (at < end) {
-    if (rules.refuses(words, at)) {
-      if (!isSignatureLeaf(words[at + functionAt]! | 0)) break;
-      foreign ??= isSignatureForeign(words, start, end);
-      if (!foreign) break;
-    }
+    const isForeign = isSignatureLeaf(words[at + functionAt]! | 0) && (foreign ??= isSignatureForeign(words, start, end));
+    if (!isForeign && rules.refuses(words, at)) break;
     at = nextSuspect(words, at + entrySize, end, screen);
   }
   return at < end ? (at - start) / entrySize : -1;
