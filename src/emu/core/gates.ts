@@ -88,19 +88,57 @@ const CR4_NOT_LO = Int32Array.from(SETS, (set) => set.cr4NotLo);
 const CR4_NOT_HI = Int32Array.from(SETS, (set) => set.cr4NotHi);
 const EFER_NEED = Int32Array.from(SETS, (set) => set.efer);
 
+/** Which sets are open under one setting of the registers. */
+interface Setting {
+  readonly cr4Lo: number;
+  readonly cr4Hi: number;
+  readonly efer: number;
+  readonly closed: Uint8Array | null;
+  readonly open: Uint8Array;
+}
+
+/** World switches go to and fro between few settings. */
+const SETTINGS = 4;
+
 /** The gates of one core. */
 export class Gates {
   /** 1 where a set is open, by its index in `GATE_SETS`. */
-  readonly open = new Uint8Array(SETS.length);
+  open: Uint8Array;
   private readonly silicon: Uint8Array;
+  private readonly known: Setting[] = [];
+  private oldest = 0;
 
   constructor(silicon: Silicon) {
     this.silicon = staticGates(silicon);
+    this.open = new Uint8Array(SETS.length);
   }
 
-  /** Works them out anew. `closed`: 1 where controls of the guest's world close a set; `null` in the host. */
+  /**
+   * Goes to another setting. `closed`: 1 where controls of the guest's world close a set; `null` in the host. Whoever
+   * changes the array makes a new one.
+   */
   update(cr4Lo: number, cr4Hi: number, efer: number, closed: Uint8Array | null): void {
-    const { open, silicon } = this;
+    const { known } = this;
+    for (let n = 0; n < known.length; n++) {
+      const setting = known[n]!;
+      if (
+        setting.cr4Lo === cr4Lo &&
+        setting.cr4Hi === cr4Hi &&
+        setting.efer === efer &&
+        setting.closed === closed
+      ) {
+        this.open = setting.open;
+        return;
+      }
+    }
+    this.open = this.workOut(cr4Lo, cr4Hi, efer, closed);
+    known[this.oldest] = { cr4Lo, cr4Hi, efer, closed, open: this.open };
+    this.oldest = (this.oldest + 1) % SETTINGS;
+  }
+
+  private workOut(cr4Lo: number, cr4Hi: number, efer: number, closed: Uint8Array | null): Uint8Array {
+    const { silicon } = this;
+    const open = new Uint8Array(SETS.length);
     for (let set = 0; set < open.length; set++) {
       const shut =
         (CR4_NEED_LO[set]! & ~cr4Lo) |
@@ -110,6 +148,7 @@ export class Gates {
         (EFER_NEED[set]! & ~efer);
       open[set] = shut === 0 && (closed === null || closed[set] === 0) ? silicon[set]! : 0;
     }
+    return open;
   }
 }
 

@@ -61,17 +61,11 @@ export const STATE_ROWS: readonly StateRow[] = [
   row('IA32_FRED_SSP3', 'GUEST_FRED_SSP3', 'HOST_FRED_SSP3', LOAD_FRED, SAVE_FRED, BACK_FRED),
 ];
 
-/** Pairs of a field and an MSR's slot, for loops. */
-export interface Moves {
-  readonly fields: Int32Array;
-  readonly slots: Int32Array;
-}
-
-/** What one setting of the controls moves. */
+/** What one setting of the controls moves: fields, each followed by an MSR's slot. */
 export interface SwitchPlan {
-  readonly load: Moves;
-  readonly save: Moves;
-  readonly back: Moves;
+  readonly load: Int32Array;
+  readonly save: Int32Array;
+  readonly back: Int32Array;
   /** Slots that are cleared. */
   readonly clear: Int32Array;
 }
@@ -90,16 +84,13 @@ export function switchPlan(entryControls: number, exitControls: number, exit2: n
     if ('exit' in condition) return (exitControls & condition.exit) !== 0;
     return (exitControls & EXIT_CONTROL.SECONDARY) !== 0 && (exit2 & condition.exit2) !== 0;
   };
-  const moves = (wanted: (item: StateRow) => FieldName | null): Moves => {
-    const chosen = rows.flatMap((item) => {
-      const field = wanted(item);
-      return field === null ? [] : [[FIELD[field], slotNamed(item.msr)] as const];
-    });
-    return {
-      fields: Int32Array.from(chosen, ([field]) => field),
-      slots: Int32Array.from(chosen, ([, slot]) => slot),
-    };
-  };
+  const moves = (wanted: (item: StateRow) => FieldName | null): Int32Array =>
+    Int32Array.from(
+      rows.flatMap((item) => {
+        const field = wanted(item);
+        return field === null ? [] : [FIELD[field], slotNamed(item.msr)];
+      }),
+    );
   const clears = ({ back }: StateRow): boolean =>
     back === 'clear' || (typeof back === 'object' && 'clear' in back && holds(back.clear));
   const plan: SwitchPlan = {

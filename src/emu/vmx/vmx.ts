@@ -9,7 +9,7 @@ import { ACTIVITY, EVENT, EVENT_TYPE, JUMP, LEFT, NEXT, VECTOR } from '../core/s
 import { note, TRACE } from '../core/trace.js';
 import type { EventHandle } from '../events.js';
 import { OP, OP_NAMES } from '../isa/forms.js';
-import { MSR_OK } from '../msrs.js';
+import { MSR_OK, type MsrFile } from '../msrs.js';
 import { NESTED_MISCONFIGURATION, NestedPaging } from '../paging-nested.js';
 import { type VmxCapabilities, vmxCapabilities } from './capabilities.js';
 import {
@@ -385,11 +385,7 @@ export class Vmx implements Virtualization {
     const { lo, hi } = vmcs;
     const { segments, gdtr, idtr, tss, control, msrs } = core;
     const entry = lo[ENTRY_CONTROLS]!;
-    const { fields, slots } = world.plan.load;
-    for (let n = 0; n < slots.length; n++) {
-      msrs.lo[slots[n]!] = lo[fields[n]!]!;
-      msrs.hi[slots[n]!] = hi[fields[n]!]!;
-    }
+    moveToMsrs(msrs, lo, hi, world.plan.load);
     let efer = (msrs.lo[EFER_SLOT]! & ~(EFER_LMA | EFER_LME)) | EFER_LMA | EFER_LME;
     if ((entry & ENTRY_CONTROL.LOAD_EFER) !== 0) efer = lo[GUEST_EFER]!;
     if ((entry & ENTRY_CONTROL.LOAD_CET) !== 0) {
@@ -698,10 +694,12 @@ export class Vmx implements Virtualization {
     const { core } = this;
     const { lo, hi } = vmcs;
     const { segments, gdtr, idtr, tss, control, msrs } = core;
-    const { fields, slots } = world.plan.save;
-    for (let n = 0; n < slots.length; n++) {
-      lo[fields[n]!] = msrs.lo[slots[n]!]!;
-      hi[fields[n]!] = msrs.hi[slots[n]!]!;
+    const { save } = world.plan;
+    for (let n = 0; n < save.length; n += 2) {
+      const field = save[n]!;
+      const slot = save[n + 1]!;
+      lo[field] = msrs.lo[slot]!;
+      hi[field] = msrs.hi[slot]!;
     }
     const exit = lo[EXIT_CONTROLS]!;
     if ((exit & EXIT_CONTROL.SAVE_EFER) !== 0) lo[GUEST_EFER] = msrs.lo[EFER_SLOT]!;
@@ -753,10 +751,7 @@ export class Vmx implements Virtualization {
     const { lo, hi } = vmcs;
     const { segments, gdtr, idtr, tss, control, msrs } = core;
     const { back, clear } = world.plan;
-    for (let n = 0; n < back.slots.length; n++) {
-      msrs.lo[back.slots[n]!] = lo[back.fields[n]!]!;
-      msrs.hi[back.slots[n]!] = hi[back.fields[n]!]!;
-    }
+    moveToMsrs(msrs, lo, hi, back);
     for (let n = 0; n < clear.length; n++) {
       msrs.lo[clear[n]!] = 0;
       msrs.hi[clear[n]!] = 0;
@@ -810,6 +805,16 @@ export class Vmx implements Virtualization {
   private abort(): void {
     note(this.core, TRACE.SHUTDOWN, 1, 0);
     this.core.activity = ACTIVITY.SHUTDOWN;
+  }
+}
+
+/** @param moves fields, each followed by an MSR's slot */
+function moveToMsrs(msrs: MsrFile, lo: Int32Array, hi: Int32Array, moves: Int32Array): void {
+  for (let n = 0; n < moves.length; n += 2) {
+    const field = moves[n]!;
+    const slot = moves[n + 1]!;
+    msrs.lo[slot] = lo[field]!;
+    msrs.hi[slot] = hi[field]!;
   }
 }
 
