@@ -70,7 +70,10 @@ function bareLoop() {
   };
 }
 
-for (const [vendor, host] of [['vmx', 'sapphire-rapids'], ['svm', 'genoa']]) {
+for (const [vendor, host] of [
+  ['vmx', 'sapphire-rapids'],
+  ['svm', 'genoa'],
+]) {
   const cases = { [BARE]: bareLoop() };
   for (const [name, body] of Object.entries(BODIES)) cases[name] = loop(host, (a) => body(a, vendor));
   const result = measure(cases, BARE, ROUNDS, { sample: 4 });

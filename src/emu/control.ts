@@ -223,7 +223,10 @@ export class ControlRegisters {
   xsetbv(index: number, lo: number, hi: number): number {
     if (index !== 0 || (lo & 1) === 0) return CONTROL_GP;
     if ((lo & ~this.xcr0Lo) !== 0 || (hi & ~this.xcr0Hi) !== 0) return CONTROL_GP;
-    for (const { any, needs } of RULES) if ((lo & any) !== 0 && (lo & needs) !== needs) return CONTROL_GP;
+    for (let n = 0; n < RULES.length; n++) {
+      const { any, needs } = RULES[n]!;
+      if ((lo & any) !== 0 && (lo & needs) !== needs) return CONTROL_GP;
+    }
     this.xcr0[0] = lo;
     this.xcr0[1] = hi;
     this.version++;

@@ -105,14 +105,15 @@ export class GuestCaps {
 /** Whether the word stands for a register that a CPU answers (`reverse_cpuid[]`). */
 const HARDWARE_WORDS = WORDS.filter((word) => word?.kind === 'kernel' || word?.kind === 'kvm_only') as Word[];
 
-/** The same by leaf: words of one leaf follow one another. Four numbers each: function, index, register, id. */
+/**
+ * The same by leaf, for a loop: function, index, how many words the leaf has, and of each of them the register and the id.
+ */
 const PLAN = Int32Array.from(
-  HARDWARE_WORDS.toSorted((a, b) => a.function - b.function || a.index - b.index).flatMap((word) => [
-    word.function,
-    word.index,
-    EAX + word.registerIndex,
-    word.id,
-  ]),
+  HARDWARE_WORDS.flatMap((first, at) => {
+    const leaf = HARDWARE_WORDS.filter((word) => word.function === first.function && word.index === first.index);
+    if (HARDWARE_WORDS.indexOf(leaf[0]!) !== at) return [];
+    return [first.function, first.index, leaf.length, ...leaf.flatMap((word) => [EAX + word.registerIndex, word.id])];
+  }),
 );
 
 /** What of a table decides: the registers of the hardware words by their ids, behind them these. */
@@ -129,12 +130,10 @@ const scratch = new Uint32Array(INPUT_COUNT);
 
 function readInputs(table: CpuidTable, caps: OverlayCaps, out: Uint32Array): void {
   const { words } = table;
-  let at = -1;
-  for (let i = 0; i < PLAN.length; i += 4) {
-    const fn = PLAN[i]!;
-    const index = PLAN[i + 1]!;
-    if (i === 0 || fn !== PLAN[i - 4] || index !== PLAN[i - 3]) at = table.findSigned(fn, index);
-    out[PLAN[i + 3]!] = at < 0 ? 0 : words[at + PLAN[i + 2]!]!;
+  for (let i = 0; i < PLAN.length; ) {
+    const at = table.findSigned(PLAN[i]!, PLAN[i + 1]!);
+    const end = i + 3 + 2 * PLAN[i + 2]!;
+    for (i += 3; i < end; i += 2) out[PLAN[i + 1]!] = at < 0 ? 0 : words[at + PLAN[i]!]!;
   }
   out[INPUT.xcr0] = guestSupportedXcr0(table, caps);
   out[INPUT.xss] = guestSupportedXss(table, caps);
@@ -148,9 +147,11 @@ export function isAmdCompatible(table: CpuidTable): boolean {
   const at = table.find(0, ANY_INDEX);
   if (at < 0) return false;
   const { words } = table;
-  return AMD_COMPATIBLE.some(
-    ([ebx, ecx, edx]) => words[at + EBX] === ebx && words[at + ECX] === ecx && words[at + EDX] === edx,
-  );
+  for (let i = 0; i < AMD_COMPATIBLE.length; i++) {
+    const [ebx, ecx, edx] = AMD_COMPATIBLE[i]!;
+    if (words[at + EBX] === ebx && words[at + ECX] === ecx && words[at + EDX] === edx) return true;
+  }
+  return false;
 }
 
 /** `cpuid_query_maxphyaddr()` */

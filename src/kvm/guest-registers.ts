@@ -1,3 +1,4 @@
+import { RSP } from '../emu/core/core.js';
 import { RFLAGS, RIP } from './abi.js';
 import { GUEST_RIP, type GuestRegisters } from './guest-run.js';
 import type { VcpuState } from './vcpu-state.js';
@@ -33,4 +34,29 @@ export function saveRegisters(state: VcpuState, registers: GuestRegisters): void
   }
   words[RFLAGS * 2] = registers.rflags;
   words[RFLAGS * 2 + 1] = 0;
+}
+
+/** A file of general registers, in halves. */
+interface Registers {
+  readonly lo: Int32Array;
+  readonly hi: Int32Array;
+}
+
+/**
+ * Moves general registers between a vCPU and the core, as the code around VMLAUNCH, VMRESUME and VMRUN does. RSP stays:
+ * it is hardware's business.
+ *
+ * @param first the first that is moved: 1 where RAX is hardware's business too
+ */
+export function moveRegisters(from: Registers, to: Registers, first: 0 | 1): void {
+  const { lo: fromLo, hi: fromHi } = from;
+  const { lo: toLo, hi: toHi } = to;
+  const rspLo = toLo[RSP]!;
+  const rspHi = toHi[RSP]!;
+  for (let n: number = first; n < 16; n++) {
+    toLo[n] = fromLo[n]!;
+    toHi[n] = fromHi[n]!;
+  }
+  toLo[RSP] = rspLo;
+  toHi[RSP] = rspHi;
 }

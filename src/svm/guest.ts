@@ -1,5 +1,4 @@
 import { inRange, type KernelLine } from '../cpuid/kernel-line.js';
-import { RSP } from '../emu/core/core.js';
 import { F, IF } from '../emu/core/flags.js';
 import { JUMP, STOP, type Stop } from '../emu/core/status.js';
 import { OP } from '../emu/isa/forms.js';
@@ -21,6 +20,7 @@ import {
   VINTR_MASKING,
   type VmcbField,
 } from '../emu/svm/vmcb-rows.js';
+import { moveRegisters } from '../kvm/guest-registers.js';
 import { GuestXsave } from '../kvm/guest-xsave.js';
 import type { HostCpu } from '../linux/host-cpu.js';
 import { SvmHostCpu } from './host-cpu.js';
@@ -291,7 +291,7 @@ export class SvmGuest {
     }
     if (this.specCtrlManual) this.switchSpecCtrl(true);
     silicon.vmload(vmcb.address);
-    this.loadRegisters();
+    moveRegisters(this, core, 1);
     core.f[F.REST]! |= IF;
     let stop: Stop = STOP.EXIT;
     try {
@@ -310,7 +310,7 @@ export class SvmGuest {
     const { core } = cpu;
     const { silicon } = host;
     core.f[F.REST]! &= ~IF;
-    this.saveRegisters();
+    moveRegisters(core, this, 1);
     silicon.vmsave(vmcb.address);
     silicon.vmload(host.saveArea);
     if (this.specCtrlManual) this.switchSpecCtrl(false);
@@ -319,16 +319,6 @@ export class SvmGuest {
     silicon.stgi();
     vmcb.put32(VMCB.TLB_CONTROL, 0);
     vmcb.put(VMCB.EVENTINJ, 0, 0);
-  }
-
-  private loadRegisters(): void {
-    copyRegisters(this.lo, this.cpu.core.lo);
-    copyRegisters(this.hi, this.cpu.core.hi);
-  }
-
-  private saveRegisters(): void {
-    copyRegisters(this.cpu.core.lo, this.lo);
-    copyRegisters(this.cpu.core.hi, this.hi);
   }
 
   /** `update_debugctlmsr()` where the values differ. Only the low half has bits. */
@@ -360,12 +350,6 @@ export class SvmGuest {
     vmcb.put(VMCB.RIP, vmcb.lo(VMCB.NRIP), vmcb.hi(VMCB.NRIP));
     vmcb.put32(VMCB.INTERRUPT_STATE, vmcb.lo(VMCB.INTERRUPT_STATE) & ~INTERRUPT_SHADOW);
   }
-}
-
-/** All but RAX and RSP, which VMRUN and #VMEXIT move. */
-function copyRegisters(from: Int32Array, to: Int32Array): void {
-  for (let n = 1; n < RSP; n++) to[n] = from[n]!;
-  for (let n = RSP + 1; n < 16; n++) to[n] = from[n]!;
 }
 
 const DEBUGCTL_INDEX = msrNamed('IA32_DEBUGCTL').index;

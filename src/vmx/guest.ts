@@ -12,6 +12,7 @@ import { ENTRY_CONTROL, EXIT_CONTROL, PIN, PRIMARY, SECONDARY } from '../emu/vmx
 import { FIELD, type FieldName } from '../emu/vmx/field-rows.js';
 import { STATE_ROWS } from '../emu/vmx/state-rows.js';
 import { type Vmcs, vmcsAt } from '../emu/vmx/vmcs.js';
+import { moveRegisters } from '../kvm/guest-registers.js';
 import { GUEST_RIP, type GuestRegisters } from '../kvm/guest-run.js';
 import { GuestXsave } from '../kvm/guest-xsave.js';
 import type { Defect } from '../kvm/policy.js';
@@ -457,8 +458,7 @@ export class VmxGuest {
     vmcs.lo[RIP_FIELD] = registers.lo[GUEST_RIP]!;
     vmcs.hi[RIP_FIELD] = registers.hi[GUEST_RIP]!;
     vmcs.lo[GUEST_RFLAGS] = registers.rflags;
-    copyRegisters(registers.lo, core.lo);
-    copyRegisters(registers.hi, core.hi);
+    moveRegisters(registers, core, 0);
     core.f[F.REST]! &= ~IF;
     const status = silicon.enter(!vmcs.launched);
     if (status === NEXT) return this.left(false);
@@ -476,8 +476,7 @@ export class VmxGuest {
     const { core, vmcs, xsave } = this;
     const { registers } = this.options;
     if (entered) {
-      copyRegisters(core.lo, registers.lo);
-      copyRegisters(core.hi, registers.hi);
+      moveRegisters(core, registers, 0);
       registers.lo[RSP] = vmcs.lo[GUEST_RSP]!;
       registers.hi[RSP] = vmcs.hi[GUEST_RSP]!;
       registers.lo[GUEST_RIP] = vmcs.lo[RIP_FIELD]!;
@@ -536,12 +535,6 @@ export class VmxGuest {
     const shadow = lo[number === 0 ? FIELD.CR0_SHADOW : FIELD.CR4_SHADOW]!;
     return (shadow & ~owned) | (lo[number === 0 ? FIELD.GUEST_CR0 : FIELD.GUEST_CR4]! & owned);
   }
-}
-
-/** All but RSP, which entries and exits move. */
-function copyRegisters(from: Int32Array, to: Int32Array): void {
-  for (let n = 0; n < RSP; n++) to[n] = from[n]!;
-  for (let n = RSP + 1; n < 16; n++) to[n] = from[n]!;
 }
 
 /** `adjust_vmx_controls()`: what hardware has of what KVM wants, and what it insists on. */

@@ -121,12 +121,7 @@ export class Gates {
     const { known } = this;
     for (let n = 0; n < known.length; n++) {
       const setting = known[n]!;
-      if (
-        setting.cr4Lo === cr4Lo &&
-        setting.cr4Hi === cr4Hi &&
-        setting.efer === efer &&
-        setting.closed === closed
-      ) {
+      if (setting.cr4Lo === cr4Lo && setting.cr4Hi === cr4Hi && setting.efer === efer && setting.closed === closed) {
         this.open = setting.open;
         return;
       }

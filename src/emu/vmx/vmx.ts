@@ -694,13 +694,7 @@ export class Vmx implements Virtualization {
     const { core } = this;
     const { lo, hi } = vmcs;
     const { segments, gdtr, idtr, tss, control, msrs } = core;
-    const { save } = world.plan;
-    for (let n = 0; n < save.length; n += 2) {
-      const field = save[n]!;
-      const slot = save[n + 1]!;
-      lo[field] = msrs.lo[slot]!;
-      hi[field] = msrs.hi[slot]!;
-    }
+    moveFromMsrs(msrs, lo, hi, world.plan.save);
     const exit = lo[EXIT_CONTROLS]!;
     if ((exit & EXIT_CONTROL.SAVE_EFER) !== 0) lo[GUEST_EFER] = msrs.lo[EFER_SLOT]!;
     if ((exit & EXIT_CONTROL.SAVE_DEBUG) !== 0) lo[GUEST_DR7] = core.drLo[7]!;
@@ -810,11 +804,23 @@ export class Vmx implements Virtualization {
 
 /** @param moves fields, each followed by an MSR's slot */
 function moveToMsrs(msrs: MsrFile, lo: Int32Array, hi: Int32Array, moves: Int32Array): void {
+  const { lo: msrsLo, hi: msrsHi } = msrs;
   for (let n = 0; n < moves.length; n += 2) {
     const field = moves[n]!;
     const slot = moves[n + 1]!;
-    msrs.lo[slot] = lo[field]!;
-    msrs.hi[slot] = hi[field]!;
+    msrsLo[slot] = lo[field]!;
+    msrsHi[slot] = hi[field]!;
+  }
+}
+
+/** The other way. */
+function moveFromMsrs(msrs: MsrFile, lo: Int32Array, hi: Int32Array, moves: Int32Array): void {
+  const { lo: msrsLo, hi: msrsHi } = msrs;
+  for (let n = 0; n < moves.length; n += 2) {
+    const field = moves[n]!;
+    const slot = moves[n + 1]!;
+    lo[field] = msrsLo[slot]!;
+    hi[field] = msrsHi[slot]!;
   }
 }
 

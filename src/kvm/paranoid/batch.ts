@@ -125,9 +125,9 @@ export class ArenaVerifier {
     let foreign: boolean | null = null;
     let at = suspect;
     while (at < end) {
-      const isForeign =
-        isSignatureLeaf(words[at >>> 2]! | 0) && (foreign ??= isSignatureForeign(words, offset >>> 2, end >>> 2));
-      if (!isForeign && rules.refuses(words, at >>> 2)) break;
+      const isSignature = isSignatureLeaf(words[at >>> 2]! | 0);
+      if (isSignature) foreign ??= isSignatureForeign(words, offset >>> 2, end >>> 2);
+      if (!(isSignature && foreign) && rules.refuses(words, at >>> 2)) break;
       at = simd.nextSuspect(at + ENTRY2_SIZE, end, screen);
     }
     return at < end ? (at - offset) / ENTRY2_SIZE : -1;

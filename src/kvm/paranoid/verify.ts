@@ -26,8 +26,9 @@ export function firstRefusedAt(rules: RuleLines, words: Uint32Array, start: numb
   let foreign: boolean | null = null;
   let at = nextSuspect(words, start, end, screen);
   while (at < end) {
-    const isForeign = isSignatureLeaf(words[at + functionAt]! | 0) && (foreign ??= isSignatureForeign(words, start, end));
-    if (!isForeign && rules.refuses(words, at)) break;
+    const isSignature = isSignatureLeaf(words[at + functionAt]! | 0);
+    if (isSignature) foreign ??= isSignatureForeign(words, start, end);
+    if (!(isSignature && foreign) && rules.refuses(words, at)) break;
     at = nextSuspect(words, at + entrySize, end, screen);
   }
   return at < end ? (at - start) / entrySize : -1;
