@@ -1,18 +1,24 @@
-// VM exits a second, as the simulated KVM deals with them: the guest's instruction, the way out, what KVM does, the way
-// in. And a whole story: a host is booted, a VM made, its guest run and left.
+// VM exits a second. By hardware alone: out of the guest for an instruction of its, and in again. As the simulated KVM
+// deals with them: what it does about the instruction, and its own part of the world switch. And a whole story: a host is
+// booted, a VM made, its guest run and left.
+
+import { VMCB } from '../dist/emu/svm/vmcb.js';
+import { FIELD } from '../dist/emu/vmx/field-rows.js';
 import { bootKvm, builtInHost, describeBuiltIn, Vmm } from '../dist/index.js';
 import { KVM_RUN } from '../dist/kvm/abi.js';
 import { guestImage } from '../dist/scenarios/guest-image.js';
 import { makeVm } from '../dist/scenarios/vm-guest.js';
-import { measure } from './lib/measure.mjs';
+import { measure, quick } from './lib/measure.mjs';
 import { bennyRows, figure, finish, measured } from './lib/report.mjs';
 
 const ROUNDS = 1000;
 const BARE = 'bare switch loop';
+const VENDORS = { vmx: 'sapphire-rapids', svm: 'genoa' };
+const MISC_ENABLE = 0x1a0;
 
 /** What the guest does over and over; each exits once. */
 const BODIES = {
-  cpuid: (a) => {
+  CPUID: (a) => {
     a.mov('eax', 0);
     a.mov('ecx', 0);
     a.cpuid();
@@ -21,68 +27,113 @@ const BODIES = {
     a.mov('eax', 1);
     a[vendor === 'vmx' ? 'vmcall' : 'vmmcall']();
   },
-  rdmsr: (a) => {
-    a.mov('ecx', 0x10);
+  RDMSR: (a) => {
+    a.mov('ecx', MISC_ENABLE);
     a.rdmsr();
   },
 };
 
-function loop(host, body) {
-  const vmm = new Vmm(bootKvm(describeBuiltIn(builtInHost(host))));
-  const image = guestImage((a) => {
+/** A vCPU with a program, and KVM_RUN of it. */
+function vm(vendor, program) {
+  const module = bootKvm(describeBuiltIn(builtInHost(VENDORS[vendor])));
+  const vmm = new Vmm(module);
+  const { core } = module.kernel.hardware.cpus[0];
+  const { fd, errno } = makeVm(vmm, vmm.supported().entries, guestImage(program), 0n);
+  if (errno !== 'OK') throw new Error(`the guest cannot be made: ${errno}`);
+  return { core, vcpu: vmm.process.file(fd), run: () => vmm.process.ioctl(fd, KVM_RUN, 0) };
+}
+
+/** KVM_RUN with {@link ROUNDS} exits that KVM deals with. */
+function handled(vendor, body) {
+  const { run } = vm(vendor, (a) => {
     a.label('start');
     a.mov('r12d', ROUNDS);
     a.label('again');
-    body(a);
+    body(a, vendor);
     a.dec('r12');
     a.jne('again');
     a.hlt();
     a.jmp('start');
   });
-  const { fd, errno } = makeVm(vmm, vmm.supported().entries, image, 0n);
-  if (errno !== 'OK') throw new Error(errno);
-  return () => vmm.process.ioctl(fd, KVM_RUN, 0);
+  return run;
 }
 
-/** The switches of the same instructions, and nothing else. */
-function bareLoop() {
-  const ops = Uint8Array.of(0, 0, 1, 2, 3);
-  const words = new Int32Array(64);
+/** As many hypercalls, without KVM: whoever runs the guest skips the instruction and enters again. */
+function hardwareAlone(vendor) {
+  const { vcpu, core, run } = vm(vendor, (a) => {
+    a.hlt();
+    a.label('again');
+    a[vendor === 'vmx' ? 'vmcall' : 'vmmcall']();
+    a.jmp('again');
+  });
+  run();
+  const guest = vcpu.guestLoop().runner.hardware;
+  guest.load?.();
+  const { vmcs, vmcb } = guest;
+  const silicon = core.virtualization;
+  const enter = {
+    vmx: () => {
+      vmcs.lo[FIELD.GUEST_RIP] += vmcs.lo[FIELD.EXIT_INSTRUCTION_LENGTH];
+      silicon.enter(false);
+    },
+    svm: () => {
+      vmcb.put(VMCB.RIP, vmcb.lo(VMCB.NRIP), vmcb.hi(VMCB.NRIP));
+      silicon.vmrun(vmcb.address);
+    },
+  }[vendor];
   return () => {
-    let left = ROUNDS;
-    let at = 0;
-    for (;;) {
+    for (let n = 0; n < ROUNDS; n++) {
+      enter();
+      core.run();
+    }
+    return core.retired[0];
+  };
+}
+
+/** The switches that the same instructions come to in any interpreter, and nothing else. */
+function bareLoop() {
+  const ops = Uint8Array.of(0, 1, 2, 3);
+  const registers = new Int32Array(16);
+  return () => {
+    registers[12] = ROUNDS;
+    for (let at = 0; ; ) {
       switch (ops[at++]) {
         case 0:
-          words[at] = 0;
+          registers[0] = 1;
           break;
         case 1:
-          for (let n = 0; n < 4; n++) words[n] = words[32 + n] + left;
+          registers[0] = registers[0] + registers[12];
           break;
         case 2:
-          left--;
+          registers[12]--;
           break;
         default:
-          if (left === 0) return words[0];
+          if (registers[12] === 0) return registers[0];
           at = 0;
       }
     }
   };
 }
 
-for (const [vendor, host] of [
-  ['vmx', 'sapphire-rapids'],
-  ['svm', 'genoa'],
-]) {
-  const cases = { [BARE]: bareLoop() };
-  for (const [name, body] of Object.entries(BODIES)) cases[name] = loop(host, (a) => body(a, vendor));
+for (const vendor of Object.keys(VENDORS)) {
+  const cases = { [BARE]: bareLoop(), 'hypercall, hardware alone': hardwareAlone(vendor) };
+  for (const [name, body] of Object.entries(BODIES)) cases[name] = handled(vendor, body);
+  const name = `${vendor}: exits of ${VENDORS[vendor]}`;
+  if (!quick) await bennyRows(name, cases, ROUNDS, 'exits');
   const result = measure(cases, BARE, ROUNDS, { sample: 4 });
-  measured(`${vendor}: exits`, result, BARE, 'exits');
-  for (const name of Object.keys(BODIES)) figure(`${vendor}: ${name}`, 1e3 / result[name].ns, 'M exits/s', ['>=', 1.5]);
+  measured(name, result, BARE, 'exits');
+  const rate = (wanted) => 1e3 / result[wanted].ns;
+  figure(`${vendor}: hypercall, hardware alone`, rate('hypercall, hardware alone'), 'M exits/s', ['>=', 1.5]);
+  for (const body of Object.keys(BODIES)) {
+    figure(`${vendor}: ${body}, KVM deals with it`, rate(body), 'M exits/s', body === 'CPUID' ? ['>=', 1.5] : null);
+  }
+  const share = result.CPUID.ratio / result['hypercall, hardware alone'].ratio;
+  figure(`${vendor}: CPUID and KVM / hardware alone`, share, 'x');
 }
 
-function story(host) {
-  const described = describeBuiltIn(builtInHost(host));
+/** From a host's description to the first exit of a guest that userspace sees. */
+function story(vendor) {
+  const described = describeBuiltIn(builtInHost(VENDORS[vendor]));
   const image = guestImage((a) => {
     a.cpuid();
     a.hlt();
@@ -93,7 +144,17 @@ function story(host) {
     return vmm.process.ioctl(fd, KVM_RUN, 0);
   };
 }
-const stories = { 'sapphire-rapids': story('sapphire-rapids'), genoa: story('genoa') };
-const told = measure(stories, 'genoa', 1, { sample: 20 });
-for (const name of Object.keys(stories)) figure(`story on ${name}`, told[name].ns / 1e6, 'ms', ['<=', 2]);
+
+const BOOT = 'boot alone';
+const stories = {
+  [BOOT]: () => bootKvm(describeBuiltIn(builtInHost(VENDORS.vmx))).kernel.machine.cpus.length,
+  vmx: story('vmx'),
+  svm: story('svm'),
+};
+const told = measure(stories, BOOT, 1, { sample: 20, warm: quick ? 500 : 2000 });
+measured('a story: boot, VM, run, exit', told, BOOT, 'stories');
+for (const vendor of Object.keys(VENDORS)) {
+  figure(`${vendor}: boot, VM, run, exit`, told[vendor].ns / 1e6, 'ms', ['<=', 2]);
+  figure(`${vendor}: boot, VM, run, exit / boot alone`, told[vendor].ratio, 'x');
+}
 finish('exits');

@@ -76,6 +76,31 @@ describe('the table', () => {
   });
 });
 
+describe('how kernels list a bit and where Linux keeps it', () => {
+  test.each([
+    // A word that Linux has too: there, unless a row says otherwise; since when, if not since ever.
+    ['AVX2', '6.1', 'F', 'word'],
+    ['HTT', '7.3', 'USER', null],
+    ['FRED', '6.1', null, null],
+    ['FRED', '6.12', null, 'word'],
+    ['CMPCCXADD', '6.1', null, null],
+    ['CMPCCXADD', '6.12', 'F', 'word'],
+    ['ARCH_CAPABILITIES', '6.12', 'F', 'word'],
+    ['ARCH_CAPABILITIES', '6.18', 'EMULATED', 'word'],
+    ['SEV', '6.1', 'F', 'word'],
+    ['SEV', '6.12', null, 'word'],
+    // Words that are KVM's alone: nowhere, unless a row says so.
+    ['AVX_VNNI_INT8', '6.12', 'F', null],
+    ['SGX1', '6.12', 'SCATTERED', 'scattered'],
+    ['MSR_IMM', '6.12', null, null],
+    ['MSR_IMM', '6.18', 'SCATTERED', 'scattered'],
+    ['CLOCKSOURCE', '6.12', 'PV', null],
+  ] as const)('%s in %s', (name, line, kvm, linux) => {
+    const feature = featureNamed(name);
+    expect([kvmClass(feature, line), linuxPlace(feature, line)]).toEqual([kvm, linux]);
+  });
+});
+
 describe('places, as the manuals have them', () => {
   test.each([
     ['XSAVE', 0x1, 0, 'ecx', 26],
