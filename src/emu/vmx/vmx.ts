@@ -1,16 +1,15 @@
 import { GuestTsc, VMX_TSC_FRACTION } from '../clock.js';
-import { CR4_VMXE, EFER_LMA, EFER_LME, EFER_SLOT } from '../control.js';
-import { type Core, RSP, type Virtualization } from '../core/core.js';
+import { EFER_SLOT } from '../control.js';
+import type { Core, Virtualization } from '../core/core.js';
 import { inject } from '../core/delivery.js';
 import { CF, setStatusFlags, ZF } from '../core/flags.js';
-import { EXIT, type Exit, INTERCEPT } from '../core/guest-world.js';
+import { type Exit, INTERCEPT } from '../core/guest-world.js';
 import { undefinedOpcode } from '../core/linear.js';
 import { ACTIVITY, EVENT, EVENT_TYPE, JUMP, LEFT, NEXT, VECTOR } from '../core/status.js';
 import { note, TRACE } from '../core/trace.js';
 import type { EventHandle } from '../events.js';
 import { OP, OP_NAMES } from '../isa/forms.js';
-import { MSR_OK, type MsrFile } from '../msrs.js';
-import { NESTED_MISCONFIGURATION, NestedPaging } from '../paging-nested.js';
+import { NestedPaging } from '../paging-nested.js';
 import { type VmxCapabilities, vmxCapabilities } from './capabilities.js';
 import {
   CHECKS,
@@ -26,10 +25,6 @@ import {
   limitsOf,
 } from './checks.js';
 import {
-  ACTIVITY_HLT,
-  BLOCKED_BY_MOV_SS,
-  BLOCKED_BY_NMI,
-  BLOCKED_BY_STI,
   ENTRY_CONTROL,
   EXIT_CONTROL,
   INFO_ERROR_CODE,
@@ -41,9 +36,12 @@ import {
   SECONDARY,
   VM_ERROR,
 } from './controls.js';
+import { describeExit } from './exit-information.js';
 import { ENTRY_FAILURE, EXIT_REASON_ROWS, exitReason } from './exit-rows.js';
 import { FIELD } from './field-rows.js';
 import { executeVmx } from './instructions.js';
+import { loadList, storeList } from './msr-lists.js';
+import { loadGuest, loadHost, saveGuest } from './state.js';
 import { DIRTY_ALL, DIRTY_CONTROL, DIRTY_GUEST, DIRTY_HOST, type Vmcs, vmcsAt } from './vmcs.js';
 import { VmxWorld } from './world.js';
 
@@ -58,58 +56,14 @@ for (const { reason, kind, op } of EXIT_REASON_ROWS) {
   if (op !== null) REASON_OF_OP[OP[op]] = reason;
   else if (kind !== null) REASON_OF_KIND[kind] = reason;
 }
-const EPT_MISCONFIGURATION = exitReason('EPT_MISCONFIGURATION');
+const _EPT_MISCONFIGURATION = exitReason('EPT_MISCONFIGURATION');
 const INVALID_GUEST_STATE = exitReason('INVALID_GUEST_STATE');
 const MSR_LOADING = exitReason('MSR_LOADING');
 const INTERRUPT_WINDOW = exitReason('INTERRUPT_WINDOW');
 const NMI_WINDOW = exitReason('NMI_WINDOW');
 
-// What entries and exits move, as constants of this module.
-const GUEST_CR0 = FIELD.GUEST_CR0;
-const GUEST_CR3 = FIELD.GUEST_CR3;
-const GUEST_CR4 = FIELD.GUEST_CR4;
-const GUEST_EFER = FIELD.GUEST_EFER;
-const GUEST_DR7 = FIELD.GUEST_DR7;
-const GUEST_RSP = FIELD.GUEST_RSP;
-const GUEST_RIP = FIELD.GUEST_RIP;
-const GUEST_RFLAGS = FIELD.GUEST_RFLAGS;
-const GUEST_SSP = FIELD.GUEST_SSP;
-const ES_SELECTOR = FIELD.GUEST_ES_SELECTOR;
-const CS_SELECTOR = FIELD.GUEST_CS_SELECTOR;
-const SS_SELECTOR = FIELD.GUEST_SS_SELECTOR;
-const DS_SELECTOR = FIELD.GUEST_DS_SELECTOR;
-const FS_SELECTOR = FIELD.GUEST_FS_SELECTOR;
-const GS_SELECTOR = FIELD.GUEST_GS_SELECTOR;
-const LDTR_SELECTOR = FIELD.GUEST_LDTR_SELECTOR;
-const TR_SELECTOR = FIELD.GUEST_TR_SELECTOR;
-const CS_RIGHTS = FIELD.GUEST_CS_RIGHTS;
-const SS_RIGHTS = FIELD.GUEST_SS_RIGHTS;
-const TR_LIMIT = FIELD.GUEST_TR_LIMIT;
-const TR_BASE = FIELD.GUEST_TR_BASE;
-const GDTR_LIMIT = FIELD.GUEST_GDTR_LIMIT;
-const GDTR_BASE = FIELD.GUEST_GDTR_BASE;
-const IDTR_LIMIT = FIELD.GUEST_IDTR_LIMIT;
-const IDTR_BASE = FIELD.GUEST_IDTR_BASE;
-const INTERRUPTIBILITY = FIELD.GUEST_INTERRUPTIBILITY;
-const GUEST_ACTIVITY = FIELD.GUEST_ACTIVITY;
+// Fields as constants of this module: V8 compiles them into its code.
 const TIMER = FIELD.PREEMPTION_TIMER;
-const HOST_CR0 = FIELD.HOST_CR0;
-const HOST_CR3 = FIELD.HOST_CR3;
-const HOST_CR4 = FIELD.HOST_CR4;
-const HOST_EFER = FIELD.HOST_EFER;
-const HOST_ES = FIELD.HOST_ES_SELECTOR;
-const HOST_CS = FIELD.HOST_CS_SELECTOR;
-const HOST_SS = FIELD.HOST_SS_SELECTOR;
-const HOST_DS = FIELD.HOST_DS_SELECTOR;
-const HOST_FS = FIELD.HOST_FS_SELECTOR;
-const HOST_GS = FIELD.HOST_GS_SELECTOR;
-const HOST_TR = FIELD.HOST_TR_SELECTOR;
-const HOST_TR_BASE = FIELD.HOST_TR_BASE;
-const HOST_GDTR_BASE = FIELD.HOST_GDTR_BASE;
-const HOST_IDTR_BASE = FIELD.HOST_IDTR_BASE;
-const HOST_RSP = FIELD.HOST_RSP;
-const HOST_RIP = FIELD.HOST_RIP;
-const HOST_SSP = FIELD.HOST_SSP;
 const PIN_CONTROLS = FIELD.PIN_BASED_CONTROLS;
 const PRIMARY_CONTROLS = FIELD.PRIMARY_CONTROLS;
 const SECONDARY_CONTROLS = FIELD.SECONDARY_CONTROLS;
@@ -129,28 +83,11 @@ const QUALIFICATION = FIELD.EXIT_QUALIFICATION;
 const LENGTH = FIELD.EXIT_INSTRUCTION_LENGTH;
 const INSTRUCTION_INFO = FIELD.EXIT_INSTRUCTION_INFO;
 const EXIT_INFO = FIELD.EXIT_INTERRUPTION_INFO;
-const EXIT_ERROR = FIELD.EXIT_INTERRUPTION_ERROR_CODE;
 const VECTORING_INFO = FIELD.IDT_VECTORING_INFO;
-const VECTORING_ERROR = FIELD.IDT_VECTORING_ERROR_CODE;
-const LINEAR_ADDRESS = FIELD.GUEST_LINEAR_ADDRESS;
-const PHYSICAL_ADDRESS = FIELD.GUEST_PHYSICAL_ADDRESS;
-
-/** Access rights: DPL in bits 6:5. */
-const DPL_SHIFT = 5;
-const DPL = 3 << DPL_SHIFT;
-
-/** Access type of a CR access: MOV from, in bit 4. */
-const MOV_FROM_CR = 1 << 4;
-
-const DR7_AFTER_EXIT = 0x400;
-const HOST_TABLE_LIMIT = 0xffff;
-const HOST_TSS_LIMIT = 0x67;
-
-/** An entry of an MSR list: index, reserved word, value. */
-const LIST_ENTRY = 16;
-const X2APIC_PAGE = 8;
-const FS_BASE_INDEX = 0xc000_0100;
-const GS_BASE_INDEX = 0xc000_0101;
+const ENTRY_LIST = FIELD.ENTRY_MSR_LOAD_ADDRESS;
+const ENTRY_COUNT = FIELD.ENTRY_MSR_LOAD_COUNT;
+const EXIT_LIST = FIELD.EXIT_MSR_LOAD_ADDRESS;
+const EXIT_COUNT = FIELD.EXIT_MSR_LOAD_COUNT;
 
 /** Who has translations in the TLB: spaces of `Tlb`, for one VPID under one set of EPT tables. */
 interface Spaces {
@@ -353,8 +290,8 @@ export class Vmx implements Virtualization {
     this.hostSpace = tlb.current;
     this.hostGlobals = tlb.globals;
     this.hostNmiBlocked = core.nmiBlocked;
-    this.loadGuest(vmcs, world);
-    const loaded = this.loadList(vmcs, FIELD.ENTRY_MSR_LOAD_ADDRESS, FIELD.ENTRY_MSR_LOAD_COUNT);
+    loadGuest(core, vmcs, world.plan);
+    const loaded = loadList(core, vmcs, ENTRY_LIST, ENTRY_COUNT, this.listCycles);
     if (loaded !== 0) return this.failEntry(vmcs, MSR_LOADING, loaded);
     vmcs.launched = true;
     this.enterWorld(vmcs, world);
@@ -378,84 +315,6 @@ export class Vmx implements Virtualization {
       vmcs.dirty = 0;
     }
     return checkEvent(vmcs, limits) || checkRun(vmcs, limits);
-  }
-
-  private loadGuest(vmcs: Vmcs, world: VmxWorld): void {
-    const { core } = this;
-    const { lo, hi } = vmcs;
-    const { segments, gdtr, idtr, tss, control, msrs } = core;
-    const entry = lo[ENTRY_CONTROLS]!;
-    moveToMsrs(msrs, lo, hi, world.plan.load);
-    let efer = (msrs.lo[EFER_SLOT]! & ~(EFER_LMA | EFER_LME)) | EFER_LMA | EFER_LME;
-    if ((entry & ENTRY_CONTROL.LOAD_EFER) !== 0) efer = lo[GUEST_EFER]!;
-    if ((entry & ENTRY_CONTROL.LOAD_CET) !== 0) {
-      core.ssp[0] = lo[GUEST_SSP]!;
-      core.ssp[1] = hi[GUEST_SSP]!;
-    }
-    control.switchTo(lo[GUEST_CR0]!, lo[GUEST_CR3]!, hi[GUEST_CR3]!, lo[GUEST_CR4]!, hi[GUEST_CR4]!, efer);
-    if ((entry & ENTRY_CONTROL.LOAD_DEBUG) !== 0) core.drLo[7] = lo[GUEST_DR7]!;
-    segments.es = lo[ES_SELECTOR]!;
-    segments.cs = lo[CS_SELECTOR]!;
-    segments.ss = lo[SS_SELECTOR]!;
-    segments.ds = lo[DS_SELECTOR]!;
-    segments.fs = lo[FS_SELECTOR]!;
-    segments.gs = lo[GS_SELECTOR]!;
-    segments.ldtr = lo[LDTR_SELECTOR]!;
-    segments.tr = lo[TR_SELECTOR]!;
-    tss.limit = lo[TR_LIMIT]!;
-    tss.baseLo = lo[TR_BASE]!;
-    tss.baseHi = hi[TR_BASE]!;
-    gdtr.limit = lo[GDTR_LIMIT]!;
-    gdtr.baseLo = lo[GDTR_BASE]!;
-    gdtr.baseHi = hi[GDTR_BASE]!;
-    idtr.limit = lo[IDTR_LIMIT]!;
-    idtr.baseLo = lo[IDTR_BASE]!;
-    idtr.baseHi = hi[IDTR_BASE]!;
-    core.lo[RSP] = lo[GUEST_RSP]!;
-    core.hi[RSP] = hi[GUEST_RSP]!;
-    core.lo[RIP] = lo[GUEST_RIP]!;
-    core.hi[RIP] = hi[GUEST_RIP]!;
-    core.rflags = lo[GUEST_RFLAGS]!;
-    core.cpl = (lo[SS_RIGHTS]! & DPL) >> DPL_SHIFT;
-    const blocked = lo[INTERRUPTIBILITY]!;
-    core.shadow = (blocked & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) !== 0;
-    core.nmiBlocked = (blocked & BLOCKED_BY_NMI) !== 0;
-    core.activity = lo[GUEST_ACTIVITY] === ACTIVITY_HLT ? ACTIVITY.HALTED : ACTIVITY.ACTIVE;
-  }
-
-  /** An MSR list of entry or exit. @returns 0, or the number of the entry that failed, from 1 on */
-  private loadList(vmcs: Vmcs, address: number, count: number): number {
-    const entries = vmcs.lo[count]!;
-    if (entries === 0) return 0;
-    const { memory, msrs, clock } = this.core;
-    const list = physicalOf(vmcs, address);
-    for (let n = 0; n < entries; n++) {
-      const at = list + n * LIST_ENTRY;
-      memory.read(at, 8);
-      const index = memory.value[0]! >>> 0;
-      if (memory.value[1] !== 0 || index >>> 8 === X2APIC_PAGE) return n + 1;
-      if (index === FS_BASE_INDEX || index === GS_BASE_INDEX) return n + 1;
-      memory.read(at + 8, 8);
-      if (msrs.write(index, memory.value[0]!, memory.value[1]!) !== MSR_OK) return n + 1;
-      note(this.core, TRACE.WRMSR, index, memory.value[0]!);
-      clock.now[0]! += this.listCycles;
-    }
-    return 0;
-  }
-
-  private storeList(vmcs: Vmcs): boolean {
-    const entries = vmcs.lo[FIELD.EXIT_MSR_STORE_COUNT]!;
-    if (entries === 0) return true;
-    const { memory, msrs, clock } = this.core;
-    const list = physicalOf(vmcs, FIELD.EXIT_MSR_STORE_ADDRESS);
-    for (let n = 0; n < entries; n++) {
-      const at = list + n * LIST_ENTRY;
-      memory.read(at, 8);
-      if (memory.value[1] !== 0 || msrs.read(memory.value[0]! >>> 0) !== MSR_OK) return false;
-      memory.write(at + 8, 8, msrs.value[0]!, msrs.value[1]!);
-      clock.now[0]! += this.listCycles;
-    }
-    return true;
   }
 
   /** Paging, TSC, timer: what the guest's world is beside its registers. */
@@ -562,7 +421,7 @@ export class Vmx implements Virtualization {
     this.hostGlobals = reason === MSR_LOADING ? this.hostGlobals : tlb.globals;
     if (reason !== MSR_LOADING) this.hostNmiBlocked = core.nmiBlocked;
     note(core, TRACE.EXIT, -1, reason);
-    this.loadHost(vmcs, vmcs.world);
+    this.enterHost(vmcs, vmcs.world);
     core.clock.advance(this.exitCycles);
     return LEFT;
   }
@@ -582,74 +441,9 @@ export class Vmx implements Virtualization {
     lo[INSTRUCTION_INFO] = 0;
     lo[EXIT_INFO] = 0;
     lo[VECTORING_INFO] = 0;
-    if (exit.deliveringVector >= 0) this.recordDelivery(vmcs, exit);
-    this.describe(vmcs, exit);
+    describeExit(core, vmcs, exit);
     this.leave(vmcs);
     if (kind === INTERCEPT.NMI) core.nmiBlocked = true;
-  }
-
-  /** Qualification and information fields. */
-  private describe(vmcs: Vmcs, exit: Exit): void {
-    const { lo, hi } = vmcs;
-    switch (exit.kind) {
-      case EXIT.EXCEPTION:
-        lo[EXIT_INFO] =
-          exit.number | (exit.vector << INFO_TYPE_SHIFT) | (exit.hasErrorCode ? INFO_ERROR_CODE : 0) | INFO_VALID;
-        lo[EXIT_ERROR] = exit.errorCode;
-        lo[QUALIFICATION] = exit.dataLo;
-        hi[QUALIFICATION] = exit.dataHi;
-        break;
-      case INTERCEPT.NMI:
-        lo[EXIT_INFO] = VECTOR.NMI | (EVENT_TYPE.NMI << INFO_TYPE_SHIFT) | INFO_VALID;
-        break;
-      case INTERCEPT.EXTERNAL_INTERRUPT:
-        if ((lo[EXIT_CONTROLS]! & EXIT_CONTROL.ACKNOWLEDGE_INTERRUPT) === 0) break;
-        this.core.interrupts.take(exit.vector);
-        lo[EXIT_INFO] = exit.vector | INFO_VALID;
-        break;
-      case EXIT.CR_READ:
-      case EXIT.CR_WRITE:
-        lo[QUALIFICATION] = exit.number | (exit.kind === EXIT.CR_READ ? MOV_FROM_CR : 0) | (exit.register << 8);
-        break;
-      case EXIT.MSR_READ_IMM:
-      case EXIT.MSR_WRITE_IMM:
-        lo[QUALIFICATION] = exit.number;
-        lo[INSTRUCTION_INFO] = exit.register << 3;
-        break;
-      case INTERCEPT.UMWAIT:
-      case INTERCEPT.TPAUSE:
-        lo[INSTRUCTION_INFO] = exit.register << 3;
-        break;
-      case EXIT.NESTED_FAULT:
-        this.describeNestedFault(vmcs);
-        break;
-      case INTERCEPT.VIRTUALIZATION:
-        if (exit.register >= 0) lo[INSTRUCTION_INFO] = (exit.register << 3) | (1 << 10);
-        break;
-    }
-  }
-
-  private describeNestedFault({ lo, hi }: Vmcs): void {
-    const { mmu } = this.core;
-    const { address, infoLo } = mmu.nested!.fault;
-    lo[PHYSICAL_ADDRESS] = address | 0;
-    hi[PHYSICAL_ADDRESS] = Math.floor(address / WORD) | 0;
-    if (mmu.nestedStatus === NESTED_MISCONFIGURATION) {
-      lo[EXIT_REASON] = EPT_MISCONFIGURATION;
-      return;
-    }
-    lo[QUALIFICATION] = infoLo;
-    lo[LINEAR_ADDRESS] = mmu.fault.lo;
-    hi[LINEAR_ADDRESS] = mmu.fault.hi;
-  }
-
-  private recordDelivery({ lo }: Vmcs, exit: Exit): void {
-    lo[VECTORING_INFO] =
-      exit.deliveringVector |
-      (exit.deliveringType << INFO_TYPE_SHIFT) |
-      (exit.deliveringHasErrorCode ? INFO_ERROR_CODE : 0) |
-      INFO_VALID;
-    lo[VECTORING_ERROR] = exit.deliveringErrorCode;
   }
 
   /** An interrupt or NMI window has opened. @returns LEFT */
@@ -683,108 +477,23 @@ export class Vmx implements Virtualization {
     this.stopTimer(vmcs);
     vmcs.lo[ENTRY_INFO] = vmcs.lo[ENTRY_INFO]! & ~INFO_VALID;
     const world = vmcs.world!;
-    this.saveGuest(vmcs, world);
-    const stored = this.storeList(vmcs);
-    this.loadHost(vmcs, world);
-    if (!stored) this.abort();
-    core.clock.now[0]! += this.exitCycles;
-  }
-
-  private saveGuest(vmcs: Vmcs, world: VmxWorld): void {
-    const { core } = this;
-    const { lo, hi } = vmcs;
-    const { segments, gdtr, idtr, tss, control, msrs } = core;
-    moveFromMsrs(msrs, lo, hi, world.plan.save);
-    const exit = lo[EXIT_CONTROLS]!;
-    if ((exit & EXIT_CONTROL.SAVE_EFER) !== 0) lo[GUEST_EFER] = msrs.lo[EFER_SLOT]!;
-    if ((exit & EXIT_CONTROL.SAVE_DEBUG) !== 0) lo[GUEST_DR7] = core.drLo[7]!;
-    if ((lo[ENTRY_CONTROLS]! & ENTRY_CONTROL.LOAD_CET) !== 0) {
-      lo[GUEST_SSP] = core.ssp[0]!;
-      hi[GUEST_SSP] = core.ssp[1]!;
-    }
-    lo[GUEST_CR0] = control.lo[0]!;
-    lo[GUEST_CR3] = control.lo[3]!;
-    hi[GUEST_CR3] = control.hi[3]!;
-    lo[GUEST_CR4] = control.lo[4]!;
-    hi[GUEST_CR4] = control.hi[4]!;
-    lo[ES_SELECTOR] = segments.es;
-    lo[CS_SELECTOR] = segments.cs;
-    lo[SS_SELECTOR] = segments.ss;
-    lo[DS_SELECTOR] = segments.ds;
-    lo[FS_SELECTOR] = segments.fs;
-    lo[GS_SELECTOR] = segments.gs;
-    lo[TR_SELECTOR] = segments.tr;
-    lo[TR_LIMIT] = tss.limit;
-    lo[TR_BASE] = tss.baseLo;
-    hi[TR_BASE] = tss.baseHi;
-    lo[GDTR_LIMIT] = gdtr.limit;
-    lo[GDTR_BASE] = gdtr.baseLo;
-    hi[GDTR_BASE] = gdtr.baseHi;
-    lo[IDTR_LIMIT] = idtr.limit;
-    lo[IDTR_BASE] = idtr.baseLo;
-    hi[IDTR_BASE] = idtr.baseHi;
-    const dpl = core.cpl << DPL_SHIFT;
-    lo[CS_RIGHTS] = (lo[CS_RIGHTS]! & ~DPL) | dpl;
-    lo[SS_RIGHTS] = (lo[SS_RIGHTS]! & ~DPL) | dpl;
-    lo[GUEST_RSP] = core.lo[RSP]!;
-    hi[GUEST_RSP] = core.hi[RSP]!;
-    lo[GUEST_RIP] = core.lo[RIP]!;
-    hi[GUEST_RIP] = core.hi[RIP]!;
-    lo[GUEST_RFLAGS] = core.rflags;
-    lo[INTERRUPTIBILITY] = (core.shadow ? BLOCKED_BY_STI : 0) | (core.nmiBlocked ? BLOCKED_BY_NMI : 0);
-    lo[GUEST_ACTIVITY] = core.activity === ACTIVITY.HALTED ? ACTIVITY_HLT : 0;
+    saveGuest(core, vmcs, world.plan);
     if (this.running !== null) {
       const { tlb } = core.mmu;
       this.running.space = tlb.current;
       this.running.globals = tlb.globals;
     }
+    const stored = storeList(core, vmcs, this.listCycles);
+    this.enterHost(vmcs, world);
+    if (!stored) this.abort();
+    core.clock.now[0]! += this.exitCycles;
   }
 
-  private loadHost(vmcs: Vmcs, world: VmxWorld): void {
+  /** The host's registers, and its paging. */
+  private enterHost(vmcs: Vmcs, world: VmxWorld): void {
     const { core } = this;
-    const { lo, hi } = vmcs;
-    const { segments, gdtr, idtr, tss, control, msrs } = core;
-    const { back, clear } = world.plan;
-    moveToMsrs(msrs, lo, hi, back);
-    for (let n = 0; n < clear.length; n++) {
-      msrs.lo[clear[n]!] = 0;
-      msrs.hi[clear[n]!] = 0;
-    }
-    const exit = lo[EXIT_CONTROLS]!;
-    let efer = msrs.lo[EFER_SLOT]! | EFER_LMA | EFER_LME;
-    if ((exit & EXIT_CONTROL.LOAD_EFER) !== 0) efer = lo[HOST_EFER]!;
-    if ((exit & EXIT_CONTROL.LOAD_CET) !== 0) {
-      core.ssp[0] = lo[HOST_SSP]!;
-      core.ssp[1] = hi[HOST_SSP]!;
-    }
-    control.switchTo(lo[HOST_CR0]!, lo[HOST_CR3]!, hi[HOST_CR3]!, lo[HOST_CR4]! | CR4_VMXE, hi[HOST_CR4]!, efer);
-    core.drLo[7] = DR7_AFTER_EXIT;
-    segments.es = lo[HOST_ES]!;
-    segments.cs = lo[HOST_CS]!;
-    segments.ss = lo[HOST_SS]!;
-    segments.ds = lo[HOST_DS]!;
-    segments.fs = lo[HOST_FS]!;
-    segments.gs = lo[HOST_GS]!;
-    segments.tr = lo[HOST_TR]!;
-    segments.ldtr = 0;
-    tss.limit = HOST_TSS_LIMIT;
-    tss.baseLo = lo[HOST_TR_BASE]!;
-    tss.baseHi = hi[HOST_TR_BASE]!;
-    gdtr.limit = HOST_TABLE_LIMIT;
-    gdtr.baseLo = lo[HOST_GDTR_BASE]!;
-    gdtr.baseHi = hi[HOST_GDTR_BASE]!;
-    idtr.limit = HOST_TABLE_LIMIT;
-    idtr.baseLo = lo[HOST_IDTR_BASE]!;
-    idtr.baseHi = hi[HOST_IDTR_BASE]!;
-    core.lo[RSP] = lo[HOST_RSP]!;
-    core.hi[RSP] = hi[HOST_RSP]!;
-    core.lo[RIP] = lo[HOST_RIP]!;
-    core.hi[RIP] = hi[HOST_RIP]!;
-    core.rflags = 2;
-    core.cpl = 0;
-    core.shadow = false;
+    loadHost(core, vmcs, world.plan);
     core.nmiBlocked = this.hostNmiBlocked;
-    core.activity = ACTIVITY.ACTIVE;
     const { tlb } = core.mmu;
     if (this.running === null) {
       this.hostSpace = tlb.fresh();
@@ -792,7 +501,7 @@ export class Vmx implements Virtualization {
     }
     core.mmu.switchTo(null, this.hostSpace, this.hostGlobals);
     core.leaveWorld();
-    if (this.loadList(vmcs, FIELD.EXIT_MSR_LOAD_ADDRESS, FIELD.EXIT_MSR_LOAD_COUNT) !== 0) this.abort();
+    if (loadList(core, vmcs, EXIT_LIST, EXIT_COUNT, this.listCycles) !== 0) this.abort();
   }
 
   /** VMX abort (29.7): the processor shuts down. */
@@ -800,30 +509,4 @@ export class Vmx implements Virtualization {
     note(this.core, TRACE.SHUTDOWN, 1, 0);
     this.core.activity = ACTIVITY.SHUTDOWN;
   }
-}
-
-/** @param moves fields, each followed by an MSR's slot */
-function moveToMsrs(msrs: MsrFile, lo: Int32Array, hi: Int32Array, moves: Int32Array): void {
-  const { lo: msrsLo, hi: msrsHi } = msrs;
-  for (let n = 0; n < moves.length; n += 2) {
-    const field = moves[n]!;
-    const slot = moves[n + 1]!;
-    msrsLo[slot] = lo[field]!;
-    msrsHi[slot] = hi[field]!;
-  }
-}
-
-/** The other way. */
-function moveFromMsrs(msrs: MsrFile, lo: Int32Array, hi: Int32Array, moves: Int32Array): void {
-  const { lo: msrsLo, hi: msrsHi } = msrs;
-  for (let n = 0; n < moves.length; n += 2) {
-    const field = moves[n]!;
-    const slot = moves[n + 1]!;
-    lo[field] = msrsLo[slot]!;
-    hi[field] = msrsHi[slot]!;
-  }
-}
-
-function physicalOf({ lo, hi }: Vmcs, field: number): number {
-  return (hi[field]! & 0xf_ffff) * WORD + (lo[field]! >>> 0);
 }
