@@ -13,7 +13,7 @@ export interface OpenFile {
 }
 
 export interface ProcessOptions {
-  /** Bytes of address space. Default: 256 KiB. */
+  /** Bytes of address space. Default: 1 MiB. */
   readonly arena?: number;
   /** Memory whose first bytes are the address space, with room for all of it. Default: memory of its own. */
   readonly block?: MemoryBlock | null;
@@ -36,7 +36,7 @@ export class Process {
   private readonly files: (OpenFile | null)[] = [null, null, null];
 
   constructor(kernel: HostKernel, options: ProcessOptions = {}) {
-    const { arena = 1 << 18, block = null, cpu = 0, guestPermissions = [] } = options;
+    const { arena = 1 << 20, block = null, cpu = 0, guestPermissions = [] } = options;
     if (!kernel.machine.cpus[cpu])
       throw new RangeError(`there is no CPU ${cpu}: the host has ${kernel.machine.cpus.length}`);
     this.kernel = kernel;
