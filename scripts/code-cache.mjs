@@ -1,4 +1,4 @@
-// Runs the bundled program with the words given and keeps what V8 has compiled for it.
+// Runs the built program with the words given, and keeps what V8 has compiled of it.
 import { writeFileSync } from 'node:fs';
 import { CODE_CACHE, startProgram } from '../dist/cli/start.js';
 

@@ -11,19 +11,18 @@ import { Script } from 'node:vm';
 
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
-/** The bundled program, a CommonJS module; `program.js` is the same in pieces. */
-export const PROGRAM = here('program.cjs');
+/** The program: a CommonJS module of ASCII characters. */
+const PROGRAM = here('program.js');
 export const CODE_CACHE = here('program.cache');
 
-/** Runs the program with the words of `process.argv`. @returns what V8 has compiled, for a cache; null when nothing is bundled */
-export function startProgram(): Script | null {
-  if (!existsSync(PROGRAM)) {
-    void import('./program.js');
-    return null;
-  }
+/** Runs the program with the words of `process.argv`. @returns what V8 has compiled of it, for {@link CODE_CACHE} */
+export function startProgram(): Script {
   const options = existsSync(CODE_CACHE) ? { cachedData: readFileSync(CODE_CACHE) } : {};
-  const script = new Script(Module.wrap(readFileSync(PROGRAM, 'utf8')), { filename: PROGRAM, ...options });
-  const module = { exports: {} };
-  script.runInThisContext()(module.exports, createRequire(PROGRAM), module, PROGRAM, here('.'));
+  const script = new Script(Module.wrap(readFileSync(PROGRAM, 'latin1')), { filename: PROGRAM, ...options });
+  const module = new Module(PROGRAM);
+  const require = createRequire(PROGRAM);
+  // Parts that are loaded later require it in turn.
+  require.cache[PROGRAM] = module;
+  script.runInThisContext()(module.exports, require, module, PROGRAM, here('.'));
   return script;
 }

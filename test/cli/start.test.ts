@@ -11,13 +11,13 @@ const built = (name: string): string => fileURLToPath(new URL(`../../dist/cli/${
 const folder = mkdtempSync(join(tmpdir(), 'kvm-cpuid-start-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const PACKAGE = JSON.stringify({ type: 'module', version: '1.2.3' });
+const PACKAGE = JSON.stringify({ version: '1.2.3' });
 
 /** A package with the program and nothing else, and with this cache. */
 function packageWith(name: string, cache: Uint8Array | null): string {
   const cli = join(folder, name, 'dist/cli');
   mkdirSync(cli, { recursive: true });
-  for (const file of ['main.js', 'start.js', 'program.cjs']) cpSync(built(file), join(cli, file));
+  for (const file of ['main.js', 'start.js', 'program.js', 'package.json']) cpSync(built(file), join(cli, file));
   writeFileSync(join(folder, name, 'package.json'), PACKAGE);
   if (cache !== null) writeFileSync(join(cli, 'program.cache'), cache);
   return join(cli, 'main.js');
@@ -35,4 +35,12 @@ test.each([
   const main = packageWith(name, content);
   const { status, stdout, stderr } = spawnSync(process.execPath, [main, '--version'], { encoding: 'utf8' });
   expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '1.2.3\n', stderr: '' });
+});
+
+test('the program is ASCII, as it is read', () => {
+  const bytes = readFileSync(built('program.js'));
+  expect(bytes.findIndex((byte) => byte > 0x7f)).toBe(-1);
+  // What is not stands there as an escape, and comes out as it was.
+  const { stdout } = spawnSync(process.execPath, [built('main.js'), 'hosts'], { encoding: 'utf8' });
+  expect(stdout).not.toContain('\\u');
 });
