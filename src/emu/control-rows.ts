@@ -1,6 +1,6 @@
 /**
  * Facts about control registers: SDM volume 3, 2.5 (CR0, CR4), 13.3 (XCR0); APM volume 2, 3.1. The gates are those of
- * `control-silicon.ts`.
+ * `silicon.ts`.
  */
 
 export interface ControlBit {

@@ -1,6 +1,6 @@
 import { CR0_ROWS, CR4_ROWS, lowMasks, RFLAGS_ROWS, XCR0_RULES } from './control-rows.js';
-import type { Silicon } from './control-silicon.js';
 import { type MsrFile, slotNamed } from './msrs.js';
+import type { Silicon } from './silicon.js';
 
 /**
  * CR0, CR2, CR3, CR4, CR8, XCR0, PKRU of one CPU and the rules of writing them. EFER, IA32_XSS and IA32_PKRS live in

@@ -1,7 +1,7 @@
-import type { Silicon } from './control-silicon.js';
 import { type CostFamily, type CostRow, type CostRows, FAMILY_COSTS, VENDOR_COSTS } from './cost-rows.js';
 import { OP_COST, OP_NAMES } from './isa/forms.js';
 import type { OpName } from './isa/op-rows.js';
+import type { Silicon } from './silicon.js';
 
 /** What is charged for operations of which nobody knows a figure: an estimate, as all figures marked so. */
 const UNKNOWN = 1;

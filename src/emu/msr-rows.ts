@@ -9,7 +9,7 @@
  * - `model`: model-specific or our choice; real parts differ.
  *
  * A row is `row(index, name, gate, writable bits, source, options)`. Gates and bits are in the notation of
- * `control-silicon.ts`.
+ * `silicon.ts`.
  */
 
 export type MsrSource = 'reference' | 'SDM' | 'APM' | 'model';

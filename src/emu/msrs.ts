@@ -1,5 +1,5 @@
-import type { Silicon } from './control-silicon.js';
 import { MSR_HOOKS, MSR_ROWS, MSR_RULES, type MsrHook, type MsrRow, msrNamed } from './msr-rows.js';
+import type { Silicon } from './silicon.js';
 
 /**
  * The MSRs of one CPU. Values lie in dense typed arrays; a slot is the same for all CPUs. RDMSR and WRMSR find their

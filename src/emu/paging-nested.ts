@@ -1,4 +1,3 @@
-import type { Silicon } from './control-silicon.js';
 import { MEMORY_OK, type PhysicalMemory } from './memory.js';
 import {
   ACCESS_FLAGS,
@@ -25,6 +24,7 @@ import {
   PTE_RW,
   PTE_US,
 } from './paging-rows.js';
+import type { Silicon } from './silicon.js';
 
 /** The second walk: from guest-physical to host-physical addresses, by EPT (VMX) or nested page tables (SVM). */
 

@@ -14,7 +14,6 @@ import {
   type PagingListener,
   PKRS_SLOT,
 } from './control.js';
-import type { Silicon } from './control-silicon.js';
 import { MEMORY_OK, type PhysicalMemory } from './memory.js';
 import type { MsrFile } from './msrs.js';
 import {
@@ -49,6 +48,7 @@ import {
   PTE_RW,
   PTE_US,
 } from './paging-rows.js';
+import type { Silicon } from './silicon.js';
 import { Tlb } from './tlb.js';
 
 /**

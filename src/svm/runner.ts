@@ -11,7 +11,6 @@ import {
   CR4_PAE,
   CR4_PKE,
   EFER_LMA,
-  EFER_LME,
 } from '../emu/control.js';
 import { RAX, RCX, RSP } from '../emu/core/core.js';
 import { STOP, type Stop } from '../emu/core/status.js';
@@ -41,6 +40,7 @@ import {
   SREGS_IDT,
   SREGS_SEGMENTS,
 } from '../kvm/abi.js';
+import { type EferRow, nextEfer } from '../kvm/efer.js';
 import {
   emptyGuestExit,
   GUEST_EXIT,
@@ -89,11 +89,8 @@ const SPEC_CTRL_FEATURES = ['SPEC_CTRL', 'AMD_STIBP', 'AMD_IBRS', 'AMD_SSBD'];
 const PRED_CMD_FEATURES = ['SPEC_CTRL', 'AMD_IBPB'];
 const TSC_AUX_FEATURES = ['RDTSCP', 'RDPID'];
 
-/** EFER bits and what a guest must have for them (`__kvm_valid_efer()`); reserved bits are those without a row. */
-const EFER_FEATURES: readonly (readonly [bits: number, feature: string | null])[] = [
-  [1 << 0, 'SYSCALL'],
-  [EFER_LME | EFER_LMA, 'LM'],
-  [1 << 11, 'NX'],
+/** Bits of EFER that AMD adds. */
+const EFER_ROWS: readonly EferRow[] = [
   [1 << 12, 'SVM'],
   [1 << 14, 'FXSR_OPT'],
   [1 << 21, 'AUTOIBRS'],
@@ -359,15 +356,10 @@ export class SvmRunner implements GuestRunner {
     return taken;
   }
 
-  /** `set_efer()`: LMA is not the guest's, and LME cannot change while it pages. */
   private writeEfer(lo: number, hi: number): boolean {
-    if (hi !== 0) return false;
-    let reserved = -1;
-    for (const [bits, feature] of EFER_FEATURES) if (feature === null || this.has(feature)) reserved &= ~bits;
-    if ((lo & reserved) !== 0) return false;
-    const old = Number(this.guest.read(EFER)!);
-    if (((lo ^ old) & EFER_LME) !== 0 && (this.guest.vmcb.lo(VMCB.CR0) & CR0_PG) !== 0) return false;
-    return this.guest.write(EFER, BigInt(((lo & ~EFER_LMA) | (old & EFER_LMA)) >>> 0));
+    const pages = (this.guest.vmcb.lo(VMCB.CR0) & CR0_PG) !== 0;
+    const value = nextEfer(lo, hi, Number(this.guest.read(EFER)!), pages, (name) => this.has(name), EFER_ROWS);
+    return value >= 0 && this.guest.write(EFER, BigInt(value));
   }
 
   /** Without LBR virtualization the write is ignored. */

@@ -1,6 +1,6 @@
 import type { Register } from '../cpuid/entry.js';
-import { Silicon } from '../emu/control-silicon.js';
 import type { RawCpuid } from '../emu/raw-cpuid.js';
+import { Silicon } from '../emu/silicon.js';
 import { configureCpuid, IA32_ARCH_CAPABILITIES } from './cpuid-configure.js';
 import { explainBit } from './cpuid-explain.js';
 import { configurableLeaves, type NativeCpuid, sampleCpuid } from './cpuid-init.js';

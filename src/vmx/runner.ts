@@ -11,7 +11,6 @@ import {
   CR4_PAE,
   CR4_PKE,
   EFER_LMA,
-  EFER_LME,
 } from '../emu/control.js';
 import { RCX } from '../emu/core/core.js';
 import { EVENT_TYPE, STOP, type Stop } from '../emu/core/status.js';
@@ -42,6 +41,7 @@ import {
   SREGS_IDT,
   SREGS_SEGMENTS,
 } from '../kvm/abi.js';
+import { nextEfer } from '../kvm/efer.js';
 import {
   emptyGuestExit,
   GUEST_EXIT,
@@ -101,13 +101,6 @@ const PT_FUNCTION = 0x14;
 const LA57 = featureNamed('LA57');
 const RTM = featureNamed('RTM');
 const TSX_CTRL_RTM_DISABLE = 1n;
-
-/** EFER bits and what a guest must have for them (`__kvm_valid_efer()`); reserved bits are those without a row. */
-const EFER_FEATURES: readonly (readonly [bits: number, feature: string])[] = [
-  [1 << 0, 'SYSCALL'],
-  [EFER_LME | EFER_LMA, 'LM'],
-  [1 << 11, 'NX'],
-];
 
 const EXTERNAL_INTERRUPT = exitReason('EXTERNAL_INTERRUPT');
 const MSR_READ_IMM = exitReason('MSR_READ_IMM');
@@ -395,16 +388,12 @@ export class VmxRunner implements GuestRunner {
     if (index === TSX_CTRL_INDEX) this.guest.set(index, lo, hi);
   }
 
-  /** `set_efer()`: LMA is not the guest's, and LME cannot change while it pages. */
   private writeEfer(lo: number, hi: number): boolean {
-    if (hi !== 0) return false;
-    let reserved = -1;
-    for (const [bits, feature] of EFER_FEATURES) if (this.has(feature)) reserved &= ~bits;
-    if ((lo & reserved) !== 0) return false;
-    const old = this.guest.vmcs.lo[FIELD.GUEST_EFER]!;
-    if (((lo ^ old) & EFER_LME) !== 0 && (this.guest.vmcs.lo[FIELD.CR0_SHADOW]! & CR0_PG) !== 0) return false;
-    this.guest.setEfer((lo & ~EFER_LMA) | (old & EFER_LMA));
-    return true;
+    const { vmcs } = this.guest;
+    const pages = (vmcs.lo[FIELD.CR0_SHADOW]! & CR0_PG) !== 0;
+    const value = nextEfer(lo, hi, vmcs.lo[FIELD.GUEST_EFER]!, pages, (name) => this.has(name));
+    if (value >= 0) this.guest.setEfer(value);
+    return value >= 0;
   }
 
   // Control registers: kvm_set_cr0(), kvm_set_cr4(), kvm_set_cr8().

@@ -1,6 +1,6 @@
 import { type CpuidRow, REGISTERS, type Register } from '../../src/cpuid/entry.js';
 import { WORDS } from '../../src/cpuid/features.js';
-import { SILICON_BITS, Silicon } from '../../src/emu/control-silicon.js';
+import { SILICON_BITS, Silicon } from '../../src/emu/silicon.js';
 import { msrNamed } from '../../src/emu/msr-rows.js';
 import { RawCpuid } from '../../src/emu/raw-cpuid.js';
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { architectureFieldAt } from '../../src/cpuid/architecture.js';
 import { Clock, Tsc } from '../../src/emu/clock.js';
 import { ControlRegisters } from '../../src/emu/control.js';
-import { SILICON_BITS, Silicon } from '../../src/emu/control-silicon.js';
+import { SILICON_BITS, Silicon } from '../../src/emu/silicon.js';
 import { EventQueue } from '../../src/emu/events.js';
 import { MSR_ROWS, type MsrRow, msrNamed } from '../../src/emu/msr-rows.js';
 import { diffMsrs, MsrFile, msrSlot, NO_SLOT } from '../../src/emu/msrs.js';

@@ -1,6 +1,5 @@
 import { Clock, type GuestTsc, Tsc, type TscRatio } from '../clock.js';
 import { ControlRegisters, CR4_SMAP, CR4_TSD, EFER_LMA, EFER_LME, EFER_SLOT } from '../control.js';
-import type { Silicon } from '../control-silicon.js';
 import { Costs } from '../costs.js';
 import { EventQueue } from '../events.js';
 import { OP_GATE } from '../isa/forms.js';
@@ -10,6 +9,7 @@ import { CpuMsrHooks } from '../msrs-hooks.js';
 import { Mmu } from '../paging.js';
 import { ACCESS } from '../paging-rows.js';
 import type { RawCpuid } from '../raw-cpuid.js';
+import type { Silicon } from '../silicon.js';
 import { BlockCache, CONSTANTS } from './blocks.js';
 import { compiledEngine } from './compiled.js';
 import { type Engine, type EngineName, INTERPRETER } from './engine.js';

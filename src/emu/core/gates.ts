@@ -1,7 +1,7 @@
 import { CR4_ROWS } from '../control-rows.js';
-import type { Silicon } from '../control-silicon.js';
 import { GATE_SETS } from '../isa/forms.js';
 import type { Gate } from '../isa/op-rows.js';
+import type { Silicon } from '../silicon.js';
 
 /**
  * Which operations are there at the moment. A gate is open by silicon (CPUID bits, capability MSRs), by CR4 and EFER, and

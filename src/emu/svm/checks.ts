@@ -1,6 +1,6 @@
 import { CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR0_WP, CR4_CET, CR4_PAE, EFER_LMA, EFER_LME, EFER_SVME } from '../control.js';
-import type { Silicon } from '../control-silicon.js';
 import { msrNamed } from '../msr-rows.js';
+import type { Silicon } from '../silicon.js';
 import {
   ATTRIB_D,
   ATTRIB_L,

@@ -1,6 +1,6 @@
-import type { Silicon } from '../control-silicon.js';
 import { FRAME_SIZE } from '../memory.js';
 import { msrNamed } from '../msr-rows.js';
+import type { Silicon } from '../silicon.js';
 import { FIELD_ROWS } from './field-rows.js';
 
 /** What one kind of CPU allows a VMCS to say: its capability MSRs (SDM volume 3, appendix A), read once. */

@@ -10,9 +10,9 @@ import {
   EFER_LME,
   isLegalRflags,
 } from '../control.js';
-import type { Silicon } from '../control-silicon.js';
 import { EVENT_TYPE, VECTOR } from '../core/status.js';
 import { msrNamed } from '../msr-rows.js';
+import type { Silicon } from '../silicon.js';
 import type { Allowed, VmxCapabilities } from './capabilities.js';
 import {
   BLOCKED_BY_MOV_SS,

@@ -1,7 +1,7 @@
 /**
  * The fields of a VMCS: name, encoding, and what brings the field to life (SDM volume 3, appendix B; the FRED
  * specification, 9.2 and 9.3, for what FRED adds). Width and area follow from the encoding. A gate is in the notation of
- * `control-silicon.ts`: a bit of a capability MSR, mostly an allowed-1 bit; '' always.
+ * `silicon.ts`: a bit of a capability MSR, mostly an allowed-1 bit; '' always.
  */
 export interface FieldRow<Name extends string = string> {
   readonly name: Name;

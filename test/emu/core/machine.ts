@@ -1,5 +1,5 @@
 import { CR4_OSXSAVE, CR4_PAE } from '../../../src/emu/control.js';
-import type { Silicon } from '../../../src/emu/control-silicon.js';
+import type { Silicon } from '../../../src/emu/silicon.js';
 import { Core } from '../../../src/emu/core/core.js';
 import { Costs } from '../../../src/emu/costs.js';
 import { type Assembler, assemble } from '../../../src/emu/isa/asm.js';

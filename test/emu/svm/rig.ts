@@ -1,5 +1,5 @@
 import type { CpuidRow } from '../../../src/cpuid/entry.js';
-import { Silicon } from '../../../src/emu/control-silicon.js';
+import { Silicon } from '../../../src/emu/silicon.js';
 import { Core } from '../../../src/emu/core/core.js';
 import { JUMP } from '../../../src/emu/core/status.js';
 import { type Assembler, asm } from '../../../src/emu/isa/asm.js';
