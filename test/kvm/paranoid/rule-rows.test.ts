@@ -1,12 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import { REGISTERS } from '../../../src/cpuid/entry.js';
+import { formatEntry, REGISTERS } from '../../../src/cpuid/entry.js';
 import { factsOf } from '../../../src/fuzz/naive/facts.js';
 import { naiveVerify } from '../../../src/fuzz/naive/verify.js';
 import { Place, type PlaceSpec, placeName } from '../../../src/fuzz/place.js';
 import type { KernelLine } from '../../../src/index.js';
 import { withInputs } from '../../../src/index.js';
+import { ENTRY2_WORDS } from '../../../src/kvm/abi.js';
+import { putEntry } from '../../../src/kvm/cpuid-table.js';
 import { Explainer } from '../../../src/kvm/paranoid/findings.js';
 import { RESERVED, RULE_ROWS } from '../../../src/kvm/paranoid/rule-rows.js';
+import { firstRefused } from '../../../src/kvm/paranoid/verify.js';
 import type { Defect, Reserved } from '../../../src/kvm/policy.js';
 import { specOf } from '../../fuzz/places.js';
 import { paranoidRows } from '../../naive/reference.js';
@@ -81,6 +84,20 @@ describe('each rule allows what the same rule in words allows', () => {
     const mine = explainer.findings(table).map(({ entry, register, offending }) => ({ entry, register, offending }));
     const show = (one: (typeof mine)[number]) => ({ ...one, of: table[one.entry] });
     if (JSON.stringify(mine) !== JSON.stringify(theirs)) expect(mine.map(show)).toEqual(theirs.map(show));
+    // The compiled rules say the same of each register, and of each entry by itself.
+    const refused = new Set(theirs.map(({ entry, register }) => `${entry} ${register}`));
+    const pair = new Uint32Array(2 * ENTRY2_WORDS);
+    putEntry(pair, 0, SIGNATURE);
+    const wrong = table.filter((entry, position) => {
+      const line = rules.lineOf(entry.function | 0, entry.index, (entry.flags & 1) !== 0);
+      const expected = REGISTERS.map((name) => !refused.has(`${position} ${name}`));
+      putEntry(pair, 1, entry);
+      return (
+        expected.some((allowed, number) => rules.allows(line, number, entry[REGISTERS[number]!]) !== allowed) ||
+        firstRefused(rules, pair, 2) !== (expected.every(Boolean) ? -1 : 1)
+      );
+    });
+    expect(wrong.map(formatEntry)).toEqual([]);
     const nearest = explainer.nearest(table);
     expect(explainer.findings(nearest)).toEqual([]);
   });
