@@ -6,7 +6,7 @@ import type { OverlayCaps } from '../caps.js';
 import { putEntry } from '../cpuid-table.js';
 import { permittedXcr0 } from '../supported.js';
 import type { AllowedOptions, AllowedTable, Resolved, ResolvedField } from './allowed-table.js';
-import { isForeignSignatureLeaf, refusesEntry } from './verify.js';
+import { isForeignSignatureLeaf } from './verify.js';
 
 /** Why a bit is refused. */
 export type Reason =
@@ -104,7 +104,7 @@ export class Explainer {
     for (const [position, entry] of entries.entries()) putEntry(words, position, entry);
     const positions: number[] = [];
     for (const [position, entry] of entries.entries()) {
-      if (!refusesEntry(this.allowed, words, position * ENTRY2_WORDS)) continue;
+      if (!this.allowed.refuses(words, position * ENTRY2_WORDS)) continue;
       if (!isForeignSignatureLeaf(entry.function, words, entries.length)) positions.push(position);
     }
     return positions;

@@ -34,11 +34,6 @@ export function firstRefusedAt(rules: RuleLines, words: Uint32Array, start: numb
   return at < end ? (at - start) / entrySize : -1;
 }
 
-/** Whether the entry at word `at` breaks a rule, taken by itself. */
-export function refusesEntry(rules: RuleLines, words: Uint32Array, at: number): boolean {
-  return rules.refuses(words, at);
-}
-
 /**
  * Whether the entry is 0x40000000 or 0x40000001 while KVM's signature is not at 0x40000000: these leaves then belong to
  * another interface (Hyper-V, Xen) and are not looked at (RFC patch 24). Asked only about entries that would be refused.

@@ -137,6 +137,15 @@ describe('firstRefused', () => {
     expect(first([leaf(0x4000_0000, kvm), leaf(0x4000_0000, hyperV)])).toBe(1);
   });
 
+  test.each(['ebx', 'ecx', 'edx'] as const)('a signature with another %s is not KVM’s', (register) => {
+    const signature = { function: 0x4000_0000, ...kvm };
+    const foreign = { ...signature, [register]: signature[register] ^ 0x100 };
+    const leaf = { function: 0x4000_0001, ...features };
+    expect(first([signature, leaf])).toBe(1);
+    expect(first([foreign, leaf])).toBe(-1);
+    expect(first([leaf, foreign])).toBe(-1);
+  });
+
   test('a foreign leaf does not hide what comes behind', () => {
     const bad = { ...reported[0]!, function: 0x7fff_ffff, eax: 1 };
     expect(first([{ function: 0x4000_0000, ...hyperV }, { function: 0x4000_0001, ...features }, bad])).toBe(2);
