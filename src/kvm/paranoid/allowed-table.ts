@@ -262,8 +262,7 @@ export class RuleResolver {
     this.emulated = emulatedCpuid(caps, true).map((entry) => ({
       function: entry.function,
       index: entry.index,
-      // EAX of function 0 is the emulated maximum, no feature.
-      registers: entry.function === 0 ? [0, 0, 0, 0] : REGISTERS.map((register) => entry[register]),
+      registers: REGISTERS.map((register) => entry[register]),
     }));
     this.table = tableOf(vendor);
   }

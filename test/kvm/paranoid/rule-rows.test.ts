@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { formatEntry, REGISTERS } from '../../../src/cpuid/entry.js';
+import { type CpuidRow, formatEntry, REGISTERS } from '../../../src/cpuid/entry.js';
 import { factsOf } from '../../../src/fuzz/naive/facts.js';
 import { naiveVerify } from '../../../src/fuzz/naive/verify.js';
 import { Place, type PlaceSpec, placeName } from '../../../src/fuzz/place.js';
@@ -50,9 +50,32 @@ const on = (line: KernelLine, spec: PlaceSpec): PlaceSpec => ({
   host: withInputs(spec.host, { kernel: line }),
 });
 
+/** Leaves that speak of each sub-leaf by itself, with more of them than any host has. */
+const MORE_SUBLEAVES = [
+  { function: 0x14, index: 0, eax: 3 },
+  { function: 0x14, index: 2, eax: 0x11, ebx: 0x22, ecx: 0x33, edx: 0x44 },
+  { function: 0x14, index: 3, eax: 0x55, ebx: 0x66, ecx: 0x77, edx: 0x88 },
+  { function: 0x1d, index: 0, eax: 2 },
+  { function: 0x1d, index: 2, eax: 0x99, ebx: 0xaa, ecx: 0xbb, edx: 0xcc },
+];
+
+/** A host of tomorrow: the same with {@link MORE_SUBLEAVES}. */
+function withMoreSubleaves(spec: PlaceSpec): PlaceSpec {
+  const changed = (rows: readonly CpuidRow[]): readonly CpuidRow[] => {
+    const all = new Map(rows.map((row) => [`${row.function}.${row.index}`, row]));
+    for (const row of MORE_SUBLEAVES) {
+      const key = `${row.function}.${row.index}`;
+      all.set(key, { ...{ eax: 0, ebx: 0, ecx: 0, edx: 0 }, ...all.get(key), ...row });
+    }
+    return [...all.values()].sort((a, b) => a.function - b.function || a.index - b.index);
+  };
+  return { ...spec, host: { ...spec.host, cpus: spec.host.cpus.map(changed) } };
+}
+
 // biome-ignore format: one row per place
 const PLACES: readonly (readonly [line: KernelLine, spec: PlaceSpec, variation: Variation])[] = [
   ['7.3', specOf('sapphire-rapids', 'default', {}, true), STRICT],
+  ['7.3', withMoreSubleaves(specOf('sapphire-rapids', 'default', {}, true)), STRICT],
   ['7.3', specOf('genoa'), STRICT],
   ['7.3', specOf('granite-rapids', 'tdx', {}, true), STRICT],
   ['7.3', specOf('zhaoxin-kh40000'), STRICT],
