@@ -3,7 +3,7 @@ import { CPUID2_HEADER_SIZE, ENTRY2_SIZE, ENTRY2_WORDS } from '../abi.js';
 import { KVM_MAX_CPUID_ENTRIES } from '../supported.js';
 import type { RuleLines } from './rule-lines.js';
 import { isShared, MAX_LISTED, SimdScan } from './simd.js';
-import { firstRefusedAt, isSignatureForeign, isSignatureLeaf } from './verify.js';
+import { firstRefusedAt } from './verify.js';
 
 /** Bytes in which tables lie; a process's `UserMemory` is one. */
 export interface Arena {
@@ -59,7 +59,7 @@ export class ArenaVerifier {
   firstRefused(rules: RuleLines, offset: number, count: number): number {
     if ((offset & 3) !== 0) return firstRefusedAt(rules, this.align(offset, count), 0, count);
     if (this.simd === null) return firstRefusedAt(rules, this.words, offset >>> 2, count);
-    const suspect = this.simd.nextSuspect(offset, offset + count * ENTRY2_SIZE, rules.screen);
+    const suspect = this.simd.nextSuspect(offset, offset + count * ENTRY2_SIZE, rules.screen, offset);
     return this.firstRefusedBySimd(this.simd, rules, offset, count, suspect);
   }
 
@@ -122,14 +122,8 @@ export class ArenaVerifier {
     const { words } = this;
     const { screen } = rules;
     const end = offset + count * ENTRY2_SIZE;
-    let foreign: boolean | null = null;
     let at = suspect;
-    while (at < end) {
-      const isSignature = isSignatureLeaf(words[at >>> 2]! | 0);
-      if (isSignature) foreign ??= isSignatureForeign(words, offset >>> 2, end >>> 2);
-      if (!(isSignature && foreign) && rules.refuses(words, at >>> 2)) break;
-      at = simd.nextSuspect(at + ENTRY2_SIZE, end, screen);
-    }
+    while (at < end && !rules.refuses(words, at >>> 2)) at = simd.nextSuspect(at + ENTRY2_SIZE, end, screen, offset);
     return at < end ? (at - offset) / ENTRY2_SIZE : -1;
   }
 

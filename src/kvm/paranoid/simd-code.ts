@@ -1,5 +1,6 @@
 import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../../cpuid/entry.js';
-import { CPUID2_HEADER_SIZE, EAX, ENTRY2_SIZE, FLAGS, FUNCTION, INDEX } from '../abi.js';
+import { CPUID2_HEADER_SIZE, EAX, EBX, ECX, EDX, ENTRY2_SIZE, FLAGS, FUNCTION, INDEX } from '../abi.js';
+import { KVM_CPUID_SIGNATURE, KVM_SIGNATURE } from '../pv.js';
 import { KVM_MAX_CPUID_ENTRIES } from '../supported.js';
 import { NO_SLOT } from './rule-arrays.js';
 import { ROW, ROW_WORDS, SCREEN_SLOTLESS, SLOT_ROW, SLOT_SUBLEAVES, SLOT_SUBLEAVES_SHIFT } from './screen.js';
@@ -35,6 +36,8 @@ const multiply = binary(0x6c);
 const and = binary(0x71);
 const shiftLeft = binary(0x74);
 const shiftRight = binary(0x76);
+const isEqual = binary(0x46);
+const isNot = (value: Code): Code => [...value, 0x45];
 const isNegative = (value: Code): Code => [...value, ...constant(0), 0x48];
 const isBelow = binary(0x49);
 const isAbove = binary(0x4b);
@@ -61,7 +64,8 @@ const giveBack = (value: Code): Code => [...value, 0x0f];
 const call = (fn: number, ...operands: Code[]): Code => [...operands.flat(), 0x10, ...unsigned(fn)];
 
 interface WasmFunction {
-  readonly name: string;
+  /** As it is exported; `null`: not at all. */
+  readonly name: string | null;
   readonly parameters: number;
   /** Numbers among its locals, which follow the parameters; then vectors. */
   readonly numbers: number;
@@ -82,7 +86,7 @@ function moduleOf(functions: readonly WasmFunction[], shared: boolean): Uint8Arr
     section(1, vector(functions.map(({ parameters }) => [0x60, ...integers(parameters), ...integers(1)]))),
     section(2, vector([[...text('kernel'), ...text('memory'), 2, ...limits]])),
     section(3, vector(functions.map((_, number) => [number]))),
-    section(7, vector(functions.map(({ name }, number) => [...text(name), 0, number]))),
+    section(7, vector(functions.flatMap(({ name }, number) => (name === null ? [] : [[...text(name), 0, number]])))),
     section(
       10,
       vector(
@@ -108,7 +112,7 @@ const UNROLLED = 4;
 
 const ENTRIES = Array.from({ length: UNROLLED }, (_, entry) => entry);
 
-// Parameters and locals of `scan`.
+// Parameters and locals of `walk`.
 const at = 0;
 const end = 1;
 const screen = 2;
@@ -185,9 +189,9 @@ const lookAgain = (entry: number): Code =>
 const anyStrays = isAnySet(ENTRIES.map((entry) => get(strays + entry)).reduce(orVectors));
 const ROUND = constant(UNROLLED * ENTRY2_SIZE);
 
-/** `scan(at, end, screen)`: the address of the first entry from `at` on that does not pass the screen, or `end`. */
-const scan: WasmFunction = {
-  name: 'scan',
+/** `walk(at, end, screen)`: the address of the first entry from `at` on that does not pass the screen, or `end`. */
+const walk: WasmFunction = {
+  name: null,
   parameters: 3,
   numbers: rows + UNROLLED - fn,
   vectors: strayed + 1 - strays,
@@ -205,6 +209,64 @@ const scan: WasmFunction = {
       firstLook(0),
       lookAgain(0),
       set(at, add(get(at), constant(ENTRY2_SIZE))),
+    ),
+    get(at),
+  ],
+};
+
+/** `isForeign(at, end)`: `isSignatureForeign()` of the entries in between. */
+const isForeign: WasmFunction = {
+  name: null,
+  parameters: 2,
+  numbers: 0,
+  vectors: 0,
+  body: [
+    forever(
+      leaveWhen(isAtLeast(get(at), get(end))),
+      when(
+        isEqual(load(get(at), 4 * FUNCTION), constant(KVM_CPUID_SIGNATURE)),
+        giveBack(
+          isNot(
+            and(
+              and(
+                isEqual(load(get(at), 4 * EBX), constant(KVM_SIGNATURE.ebx)),
+                isEqual(load(get(at), 4 * ECX), constant(KVM_SIGNATURE.ecx)),
+              ),
+              isEqual(load(get(at), 4 * EDX), constant(KVM_SIGNATURE.edx)),
+            ),
+          ),
+        ),
+      ),
+      set(at, add(get(at), constant(ENTRY2_SIZE))),
+    ),
+    constant(1),
+  ],
+};
+
+/** Numbers of functions, in the order in which the module has them. */
+const WALK = 0;
+const IS_FOREIGN = 1;
+const SCAN = 2;
+
+// Parameters of `scan`, behind those of `walk`.
+const start = 3;
+
+/**
+ * `scan(at, end, screen, start)`: the address of the first suspect entry from `at` on, or `end`. The table starts at
+ * `start`: KVM's two leaves are no suspects where they are foreign (`isForeignSignatureLeaf()`).
+ */
+const scan: WasmFunction = {
+  name: 'scan',
+  parameters: 4,
+  numbers: 0,
+  vectors: 0,
+  body: [
+    set(at, call(WALK, get(at), get(end), get(screen))),
+    forever(
+      leaveWhen(isAtLeast(get(at), get(end))),
+      leaveWhen(isNot(isEqual(and(load(get(at), 4 * FUNCTION), constant(~1)), constant(KVM_CPUID_SIGNATURE)))),
+      leaveWhen(isNot(call(IS_FOREIGN, get(start), get(end)))),
+      set(at, call(WALK, add(get(at), constant(ENTRY2_SIZE)), get(end), get(screen))),
     ),
     get(at),
   ],
@@ -246,7 +308,7 @@ const scanAll: WasmFunction = {
           set(nent, add(get(table), multiply(get(nent), constant(ENTRY2_SIZE)))),
           when(
             isAtLeast(get(limit), get(nent)),
-            set(suspect, call(0, get(table), get(nent), get(screen))),
+            set(suspect, call(SCAN, get(table), get(nent), get(screen), get(table))),
             set(suspect, select(get(suspect), constant(CLEAN), isBelow(get(suspect), get(nent)))),
           ),
         ),
@@ -260,4 +322,5 @@ const scanAll: WasmFunction = {
 };
 
 /** The kernel for memory of this process alone, or shared between threads. */
-export const simdKernel = (shared: boolean): Uint8Array<ArrayBuffer> => moduleOf([scan, scanAll], shared);
+export const simdKernel = (shared: boolean): Uint8Array<ArrayBuffer> =>
+  moduleOf([walk, isForeign, scan, scanAll], shared);

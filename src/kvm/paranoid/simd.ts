@@ -15,7 +15,7 @@ interface WebAssemblyApi {
 const { WebAssembly } = globalThis as unknown as { readonly WebAssembly?: WebAssemblyApi };
 
 interface Kernel {
-  scan(at: number, end: number, screen: number): number;
+  scan(at: number, end: number, screen: number, start: number): number;
   scanAll(list: number, listEnd: number, screen: number, limit: number): number;
 }
 
@@ -86,9 +86,12 @@ export class SimdScan {
     return module && new SimdScan(block, module, arena);
   }
 
-  /** The first entry from byte `at` on that does not pass the screen, or `end`. */
-  nextSuspect(at: number, end: number, screen: Screen): number {
-    return this.kernel.scan(at, end, 4 * this.store.locate(screen));
+  /**
+   * The first entry from byte `at` on that does not pass the screen, or `end`. KVM's two leaves pass where they are foreign
+   * (`isForeignSignatureLeaf()`) in the table that starts at byte `start`.
+   */
+  nextSuspect(at: number, end: number, screen: Screen, start: number): number {
+    return this.kernel.scan(at, end, 4 * this.store.locate(screen), start);
   }
 
   /**

@@ -3,7 +3,7 @@ import { CPUID2_HEADER_SIZE, ENTRY2_SIZE, ENTRY2_WORDS } from '../../../src/kvm/
 import { ArenaVerifier } from '../../../src/kvm/paranoid/batch.js';
 import { nextSuspect, place } from '../../../src/kvm/paranoid/portable.js';
 import { MAX_LISTED, SimdScan, simdMemory } from '../../../src/kvm/paranoid/simd.js';
-import { firstRefused } from '../../../src/kvm/paranoid/verify.js';
+import { firstRefused, isForeignSignatureLeaf } from '../../../src/kvm/paranoid/verify.js';
 import { UserMemory } from '../../../src/linux/user-memory.js';
 import { hostNamed } from '../../support/platforms.js';
 import { random } from '../../support/random-tables.js';
@@ -16,14 +16,25 @@ const memory = new UserMemory(ARENA, simdMemory(ARENA));
 const simd = SimdScan.over(memory.block, ARENA)!;
 const arena = new Uint32Array(memory.bytes.buffer, 0, ARENA / 4);
 
-/** Puts a table at byte 64 and asks both kernels for its first suspect, in entries. */
+/**
+ * Puts a table at byte 64 and asks both kernels for its first suspect, in entries. `known`: the vector kernel, unlike the
+ * other, knows foreign leaves and passes them by.
+ */
 function suspects(screen: Int32Array, words: Uint32Array, count: number) {
   arena.set(words, 16);
   const end = 16 + count * ENTRY2_WORDS;
+  const slowlyFrom = (position: number) =>
+    position +
+    nextSuspectSlowly(screen, arena.subarray(16 + position * ENTRY2_WORDS), 0, count - position) / ENTRY2_WORDS;
+  const slowly = slowlyFrom(0);
+  let known = slowly;
+  while (known < count && isForeignSignatureLeaf(words[known * ENTRY2_WORDS]!, words, count))
+    known = slowlyFrom(known + 1);
   return {
-    slowly: (nextSuspectSlowly(screen, arena, 16, count) - 16) / ENTRY2_WORDS,
+    slowly,
+    known,
     portable: (nextSuspect(arena, 16, end, place(screen)) - 16) / ENTRY2_WORDS,
-    simd: (simd.nextSuspect(64, 4 * end, screen) - 64) / ENTRY2_SIZE,
+    simd: (simd.nextSuspect(64, 4 * end, screen, 64) - 64) / ENTRY2_SIZE,
   };
 }
 
@@ -39,9 +50,9 @@ describe('both kernels find the suspects that the screen makes, no more and no l
       for (let turn = 0; turn < 100; turn++) {
         const count = below(14);
         const words = randomTable(rules, count, below);
-        const { slowly, portable, simd } = suspects(rules.screen, words, count);
-        if (portable !== slowly || simd !== slowly)
-          expect.fail(`rules ${n}, table ${turn}: ${portable}, ${simd}, ${slowly}`);
+        const { slowly, known, portable, simd } = suspects(rules.screen, words, count);
+        if (portable !== slowly || simd !== known)
+          expect.fail(`rules ${n}, table ${turn}: ${portable}, ${simd}, not ${slowly}, ${known}`);
         passed += slowly;
         const expected = firstRefusedSlowly(rules, words, count);
         expect(firstRefused(rules, words, count)).toBe(expected);
@@ -59,8 +70,8 @@ describe('both kernels find the suspects that the screen makes, no more and no l
         for (let turn = 0; turn < 300; turn++) {
           words.set(wordsOf(reported));
           const count = mutateWords(words, reported.length, below);
-          const { slowly, portable, simd } = suspects(allowed.screen, words, count);
-          expect([portable, simd]).toEqual([slowly, slowly]);
+          const { slowly, known, portable, simd } = suspects(allowed.screen, words, count);
+          expect([portable, simd]).toEqual([slowly, known]);
         }
       }
     }
@@ -77,7 +88,7 @@ describe('both kernels find the suspects that the screen makes, no more and no l
       const expected = bad.find((position) => position >= from) ?? reported.length;
       const at = 16 + from * ENTRY2_WORDS;
       expect((nextSuspect(arena, at, end, place(allowed.screen)) - 16) / ENTRY2_WORDS).toBe(expected);
-      expect((simd.nextSuspect(4 * at, 4 * end, allowed.screen) - 64) / ENTRY2_SIZE).toBe(expected);
+      expect((simd.nextSuspect(4 * at, 4 * end, allowed.screen, 64) - 64) / ENTRY2_SIZE).toBe(expected);
     }
   });
 });
