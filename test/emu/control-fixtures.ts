@@ -1,8 +1,8 @@
 import { type CpuidRow, REGISTERS, type Register } from '../../src/cpuid/entry.js';
 import { WORDS } from '../../src/cpuid/features.js';
-import { SILICON_BITS, Silicon } from '../../src/emu/silicon.js';
 import { msrNamed } from '../../src/emu/msr-rows.js';
 import { RawCpuid } from '../../src/emu/raw-cpuid.js';
+import { SILICON_BITS, Silicon } from '../../src/emu/silicon.js';
 
 /** A part that has everything that its vendor's manual knows, less what a test takes away. */
 export interface Part {

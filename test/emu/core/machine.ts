@@ -1,10 +1,10 @@
 import { CR4_OSXSAVE, CR4_PAE } from '../../../src/emu/control.js';
-import type { Silicon } from '../../../src/emu/silicon.js';
 import { Core } from '../../../src/emu/core/core.js';
 import { Costs } from '../../../src/emu/costs.js';
 import { type Assembler, assemble } from '../../../src/emu/isa/asm.js';
 import { PhysicalMemory } from '../../../src/emu/memory.js';
 import { PageTableBuilder } from '../../../src/emu/paging-build.js';
+import type { Silicon } from '../../../src/emu/silicon.js';
 import { cpuidOf, type Part, silicon } from '../control-fixtures.js';
 
 /** A core with some identity-mapped pages, for tests: code at 1000H, data from 20000H, a stack below 32000H. */

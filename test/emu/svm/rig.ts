@@ -1,5 +1,4 @@
 import type { CpuidRow } from '../../../src/cpuid/entry.js';
-import { Silicon } from '../../../src/emu/silicon.js';
 import { Core } from '../../../src/emu/core/core.js';
 import { JUMP } from '../../../src/emu/core/status.js';
 import { type Assembler, asm } from '../../../src/emu/isa/asm.js';
@@ -7,6 +6,7 @@ import { PhysicalMemory } from '../../../src/emu/memory.js';
 import { msrNamed } from '../../../src/emu/msr-rows.js';
 import { PageTableBuilder } from '../../../src/emu/paging-build.js';
 import { RawCpuid } from '../../../src/emu/raw-cpuid.js';
+import { Silicon } from '../../../src/emu/silicon.js';
 import { exitCode, exitName } from '../../../src/emu/svm/exit-rows.js';
 import { Svm } from '../../../src/emu/svm/svm.js';
 import { Vmcb } from '../../../src/emu/svm/vmcb.js';
