@@ -8,7 +8,27 @@ import type { RuleLines } from '../../kvm/paranoid/rule-lines.js';
 import { UsageError } from '../failure.js';
 import { hostOf, type KernelCliOptions } from '../options.js';
 import { remark } from '../output.js';
-import type { FuzzCliOptions } from './fuzz.js';
+
+/** What `kvm-cpuid fuzz` was asked for. */
+export interface FuzzCliOptions extends KernelCliOptions {
+  readonly list?: boolean;
+  readonly property: readonly string[];
+  readonly hosts: readonly string[];
+  readonly vmTypes: readonly string[];
+  /** TDX module of the hosts. */
+  readonly module?: string;
+  readonly runs?: number;
+  /** Milliseconds. */
+  readonly for?: number;
+  readonly seed?: number;
+  readonly first?: number;
+  readonly shard: { readonly index: number; readonly count: number };
+  readonly workers?: number;
+  readonly corpus?: string;
+  readonly resume?: boolean;
+  readonly replay?: string;
+  readonly report?: string;
+}
 
 const DEFAULT_RUNS = 1_000_000;
 /** A guest takes as long as thousands of tables. */

@@ -17,8 +17,7 @@ import { parseEntry } from '../../index.js';
 import { EXIT_OK, EXIT_REFUSED, UsageError } from '../failure.js';
 import { readJson } from '../input.js';
 import { colours, columns, print, printJson } from '../output.js';
-import type { FuzzCliOptions } from './fuzz.js';
-import { kernelOptions, type Prepared, placeOptions, prepare } from './fuzz-plan.js';
+import { type FuzzCliOptions, kernelOptions, type Prepared, placeOptions, prepare } from './fuzz-plan.js';
 import { CampaignLine, millions } from './fuzz-progress.js';
 
 /** Does what `kvm-cpuid fuzz` is asked for. Returns the exit status. */

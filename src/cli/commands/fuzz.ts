@@ -2,27 +2,8 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { TDX_MODULE_NAMES } from '../../index.js';
 import { UsageError } from '../failure.js';
-import { addKernelOptions, type KernelCliOptions } from '../options.js';
-
-export interface FuzzCliOptions extends KernelCliOptions {
-  readonly list?: boolean;
-  readonly property: readonly string[];
-  readonly hosts: readonly string[];
-  readonly vmTypes: readonly string[];
-  /** TDX module of the hosts. */
-  readonly module?: string;
-  readonly runs?: number;
-  /** Milliseconds. */
-  readonly for?: number;
-  readonly seed?: number;
-  readonly first?: number;
-  readonly shard: { readonly index: number; readonly count: number };
-  readonly workers?: number;
-  readonly corpus?: string;
-  readonly resume?: boolean;
-  readonly replay?: string;
-  readonly report?: string;
-}
+import { addKernelOptions } from '../options.js';
+import type { FuzzCliOptions } from './fuzz-plan.js';
 
 /** `kvm-cpuid fuzz [--property P] [--runs N | --for T] …` */
 export function addFuzz(program: Command): void {
