@@ -213,14 +213,9 @@ function plain(kind: 'ignored' | 'zero', row: RuleRow | null, index: number): Re
   return { kind, mask: 0, fields: NO_FIELDS, value: 0, orZero: false, row, index };
 }
 
-/** Whether a row speaks of the sub-leaf, or of what the host's CPU has there. */
-function differs(row: RuleRow): boolean {
-  const texts = [row.rule, row.svm, row.tdx].flatMap((rule) => [
-    ...[rule?.mask, rule?.value, rule?.when],
-    ...(rule?.fields ?? []).map(([, , limit]) => (typeof limit === 'string' ? limit : undefined)),
-  ]);
-  return [row.if, ...texts].some((text) => text !== undefined && /\b(index|raw)\b/.test(text));
-}
+/** Whether a row's expressions speak of the sub-leaf, or of what the host's CPU has there. */
+const differs = ({ if: condition, rule, svm, tdx }: RuleRow): boolean =>
+  /\b(index|raw)\b/.test(JSON.stringify([condition, rule, svm, tdx]));
 
 /** The rule of a register that no row covers. */
 export const UNKNOWN: Resolved = plain('zero', null, 0);
@@ -315,8 +310,8 @@ export class RuleResolver {
   resolve(fn: number, index: number): Resolved[] {
     const key = this.indexed.has(fn) ? index : 0;
     const { functions, ranges } = this.table;
-    const found = functions.get(fn) ?? ranges.find(({ first, last }) => first <= fn && fn <= last);
-    if (!found) return REGISTERS.map(() => plain('zero', null, key));
+    // Between them rows and ranges have every function.
+    const found = functions.get(fn) ?? ranges.find(({ first, last }) => first <= fn && fn <= last)!;
     this.scope.index = key;
     this.latest = null;
     const { byRegister } = found;

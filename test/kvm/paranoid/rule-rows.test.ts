@@ -30,6 +30,18 @@ test('reasons and sources are those of the reference, register by register', () 
   expect([...new Set(mine)].sort()).toEqual([...new Set(theirs)].sort());
 });
 
+test('every function has a row of its own or lies in exactly one range', () => {
+  const own = new Set(RULE_ROWS.flatMap(({ function: fn }) => (typeof fn === 'number' ? [fn] : [])));
+  const ranges = RULE_ROWS.flatMap(({ function: fn }) => (typeof fn === 'number' ? [] : [fn]));
+  ranges.sort(([one], [other]) => one - other);
+  let next = 0;
+  for (const [first, last] of [...ranges, [2 ** 32, 0] as const]) {
+    expect(next).toBeLessThanOrEqual(first);
+    for (let fn = next; fn < first; fn++) if (!own.has(fn)) expect.fail(`nothing is said about ${fn.toString(16)}`);
+    next = last + 1;
+  }
+});
+
 test('what Linux 6.1 writes by itself is said so', () => {
   const rows = RULE_ROWS.filter((row) => row.if?.includes('sgx_xfrm_forced'));
   expect(rows.map(({ why, source, index, registers }) => [why, source, index, registers])).toEqual([
