@@ -77,7 +77,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
 });
 
-// No await here: what a command loads when it runs may itself need this module, once it is bundled.
+// No await here: the program is built as CommonJS.
 makeProgram()
   .parseAsync()
   .catch((error: unknown) => {
