@@ -1,5 +1,7 @@
 // Where the time goes: V8's sampling profiler over the set-CPUID path and over the way from a dump to allowed values.
+import { readFileSync } from 'node:fs';
 import { Session } from 'node:inspector/promises';
+import { fileURLToPath } from 'node:url';
 import { bootKvm, builtInHost, describeBuiltIn, VM_TYPES, Vmm } from '../dist/index.js';
 import * as abi from '../dist/kvm/abi.js';
 import { consume, quick } from './lib/measure.mjs';
@@ -45,6 +47,16 @@ const busy = (work, milliseconds) => {
   while (performance.now() - start < milliseconds) consume(work());
 };
 
+const bundles = new Map();
+
+/** The source that a line of a bundle comes from: regions tell. */
+function sourceAt(path, line) {
+  const lines = bundles.get(path) ?? readFileSync(path, 'utf8').split('\n');
+  bundles.set(path, lines);
+  const region = lines.slice(0, line + 1).findLast((text) => text.startsWith('//#region src/'));
+  return region.replace('//#region src/', '').replace('.ts', '');
+}
+
 const SUBJECTS = { 'KVM_SET_CPUID2 and capabilities': setCpuid(), 'boot and allowed values': bootHosts() };
 const session = new Session();
 session.connect();
@@ -58,8 +70,8 @@ for (const [name, work] of Object.entries(SUBJECTS)) {
   const nodes = new Map(profile.nodes.map((node) => [node.id, node.callFrame]));
   const shares = new Map();
   for (const id of profile.samples) {
-    const { functionName, url } = nodes.get(id);
-    const file = url.split('/dist/')[1]?.replace(/\.js$/, '') ?? '';
+    const { functionName, url, lineNumber } = nodes.get(id);
+    const file = url.includes('/dist/bundle/') ? sourceAt(fileURLToPath(url), lineNumber) : '';
     const key = file === '' ? functionName : `${functionName || 'a closure'}, ${file}`;
     shares.set(key, (shares.get(key) ?? 0) + 1 / profile.samples.length);
   }

@@ -26,7 +26,7 @@ export class VerifierWorker {
     const block: MemoryBlock = simdMemory(arena, true) ?? { buffer: new SharedArrayBuffer(arena) };
     this.arena = new Uint8Array(block.buffer, 0, arena);
     const start: WorkerStart = { block, arena };
-    this.thread = new Worker(new URL('./worker.js', import.meta.url), { workerData: start });
+    this.thread = new Worker(new URL('../batch/worker.js', import.meta.url), { workerData: start });
     this.thread.on('message', (verdicts: Verdicts) => this.waiting.shift()!.resolve(verdicts));
     this.thread.on('error', (error) => this.fail(error));
     this.thread.on('exit', () => this.fail(new Error('the worker has ended')));

@@ -161,8 +161,8 @@ export class ControlRegisters {
     if (ends && (code64 || (cr4 & CR4_PCIDE) !== 0)) return CONTROL_GP;
     if (this.vmxOperation && !this.isFixed(CR0_FIXED0_SLOT, CR0_FIXED1_SLOT, value, 0)) return CONTROL_GP;
     this.lo[0] = value;
-    if (starts && (efer & EFER_LME) !== 0) this.msrs.lo[EFER_SLOT] = efer | EFER_LMA;
-    if (ends) this.msrs.lo[EFER_SLOT] = efer & ~EFER_LMA;
+    if (starts && (efer & EFER_LME) !== 0) this.msrs.put(EFER_SLOT, efer | EFER_LMA, 0);
+    if (ends) this.msrs.put(EFER_SLOT, efer & ~EFER_LMA, 0);
     this.changed(((value ^ old) & (CR0_PG | CR0_WP | CR0_PE)) !== 0);
     return CONTROL_OK;
   }
@@ -214,7 +214,7 @@ export class ControlRegisters {
     const old = this.efer;
     if (((lo ^ old) & EFER_LME) !== 0 && (this.lo[0]! & CR0_PG) !== 0) return CONTROL_GP;
     if ((lo & EFER_SVME) !== 0 && (this.msrs.lo[VM_CR_SLOT]! & VM_CR_SVMDIS) !== 0) return CONTROL_GP;
-    this.msrs.lo[EFER_SLOT] = lo;
+    this.msrs.put(EFER_SLOT, lo, 0);
     this.changed(((lo ^ old) & EFER_NXE) !== 0);
     return CONTROL_OK;
   }
@@ -278,7 +278,7 @@ export class ControlRegisters {
     hi[3] = cr3Hi;
     lo[4] = cr4Lo;
     hi[4] = cr4Hi;
-    this.msrs.lo[EFER_SLOT] = efer;
+    this.msrs.put(EFER_SLOT, efer, 0);
     this.version++;
   }
 

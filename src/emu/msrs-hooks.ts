@@ -40,12 +40,10 @@ export class CpuMsrHooks implements MsrHooks {
     switch (hook) {
       case HOOK.tsc:
         tsc.read();
-        msrs.lo[slot] = tsc.value[0]!;
-        msrs.hi[slot] = tsc.value[1]!;
+        msrs.put(slot, tsc.value[0]!, tsc.value[1]!);
         break;
       case HOOK['tsc-adjust']:
-        msrs.lo[slot] = tsc.adjust[0]!;
-        msrs.hi[slot] = tsc.adjust[1]!;
+        msrs.put(slot, tsc.adjust[0]!, tsc.adjust[1]!);
         break;
     }
   }
@@ -66,7 +64,7 @@ export class CpuMsrHooks implements MsrHooks {
       case HOOK.efer:
         return this.control.eferWritten(lo) === CONTROL_OK ? MSR_OK : MSR_GP;
       case HOOK.pkrs:
-        this.msrs.lo[slot] = lo;
+        this.msrs.put(slot, lo, hi);
         this.control.pkrsWritten();
         break;
       case HOOK.xss:
@@ -79,8 +77,7 @@ export class CpuMsrHooks implements MsrHooks {
   /** The timer has fired: the MSR reads as zero from now on (SDM volume 3, 11.5.4.1). */
   deadlineReached(): void {
     this.deadline = 0;
-    this.msrs.lo[DEADLINE_SLOT] = 0;
-    this.msrs.hi[DEADLINE_SLOT] = 0;
+    this.msrs.put(DEADLINE_SLOT, 0, 0);
   }
 
   /** Zero disarms. */

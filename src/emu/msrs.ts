@@ -1,3 +1,4 @@
+import type { MsrMoves } from './msr-moves.js';
 import { MSR_HOOKS, MSR_ROWS, MSR_RULES, type MsrHook, type MsrRow, msrNamed } from './msr-rows.js';
 import type { Silicon } from './silicon.js';
 
@@ -125,10 +126,16 @@ export interface MsrDifference {
   readonly after: bigint;
 }
 
+/** Values by slot, to be read. */
+export interface MsrWords extends Iterable<number> {
+  readonly length: number;
+  readonly [slot: number]: number;
+}
+
 export class MsrFile {
-  /** The values by slot. The hardware side (world switches, the clock) may read and write here without checks. */
-  readonly lo = new Int32Array(MSR_ROWS.length);
-  readonly hi = new Int32Array(MSR_ROWS.length);
+  /** The values by slot. To write them without checks, as hardware does, use {@link put}, {@link load}. */
+  readonly lo: MsrWords;
+  readonly hi: MsrWords;
   /** 1 where the CPU has the MSR, by slot. */
   readonly exists = new Uint8Array(MSR_ROWS.length);
   /** What {@link read} found: low and high half. */
@@ -137,8 +144,12 @@ export class MsrFile {
   hooks: MsrHooks | null = null;
 
   private facts: Facts;
+  private readonly valuesLo = new Int32Array(MSR_ROWS.length);
+  private readonly valuesHi = new Int32Array(MSR_ROWS.length);
 
   constructor(silicon: Silicon) {
+    this.lo = this.valuesLo;
+    this.hi = this.valuesHi;
     this.facts = factsOf(silicon);
     this.exists.set(this.facts.exists);
     this.reset(silicon);
@@ -153,8 +164,29 @@ export class MsrFile {
   /** Brings all values back to what they are at reset. */
   reset(silicon: Silicon): void {
     const { resetLo, resetHi } = factsOf(silicon);
-    this.lo.set(resetLo);
-    this.hi.set(resetHi);
+    this.valuesLo.set(resetLo);
+    this.valuesHi.set(resetHi);
+  }
+
+  /** Writes a value without checks or side effects. */
+  put(slot: number, lo: number, hi: number): void {
+    this.valuesLo[slot] = lo;
+    this.valuesHi[slot] = hi;
+  }
+
+  /**
+   * Takes values from elsewhere, without checks, as world switches do.
+   *
+   * @param lo their low halves; `hi`: their upper halves
+   * @param at where the places that the moves name begin
+   */
+  load(moves: MsrMoves, lo: Int32Array, hi: Int32Array, at = 0): void {
+    moves.load(this.valuesLo, this.valuesHi, lo, hi, at);
+  }
+
+  /** The other way. */
+  store(moves: MsrMoves, lo: Int32Array, hi: Int32Array, at = 0): void {
+    moves.store(this.valuesLo, this.valuesHi, lo, hi, at);
   }
 
   /** Whether the CPU has the MSR. */
@@ -198,8 +230,7 @@ export class MsrFile {
     if (hooks[slot] !== 0 && this.hooks !== null && this.hooks.write(hooks[slot]!, home, newLo, newHi) !== MSR_OK)
       return MSR_GP;
     if (rule === RULE.command || rule === RULE.discard) return MSR_OK;
-    this.lo[home] = newLo;
-    this.hi[home] = newHi;
+    this.put(home, newLo, newHi);
     return MSR_OK;
   }
 
@@ -215,13 +246,13 @@ export class MsrFile {
 
   /** A copy of all values. The time-stamp counter is not in it. */
   snapshot(): MsrSnapshot {
-    return { lo: this.lo.slice(), hi: this.hi.slice(), exists: this.exists.slice() };
+    return { lo: this.valuesLo.slice(), hi: this.valuesHi.slice(), exists: this.exists.slice() };
   }
 
   /** Brings back all values, without checks or side effects. */
   restore(snapshot: MsrSnapshot): void {
-    this.lo.set(snapshot.lo);
-    this.hi.set(snapshot.hi);
+    this.valuesLo.set(snapshot.lo);
+    this.valuesHi.set(snapshot.hi);
   }
 
   private isCanonical(hi: number): boolean {

@@ -92,7 +92,7 @@ export class Campaign {
   private runWorker(worker: number): Promise<void> {
     const { plan, control, done } = this;
     const start: WorkerStart = { plan, control, done, worker };
-    const thread = new Worker(new URL('./worker.js', import.meta.url), { workerData: start });
+    const thread = new Worker(new URL('../fuzz/worker.js', import.meta.url), { workerData: start });
     return new Promise((resolve, reject) => {
       thread.on('message', (message: FromWorker) => {
         if ('hits' in message) this.hits.add(message.hits);

@@ -1,4 +1,4 @@
-import type { Chance } from './chance.js';
+import type { Chance } from '../scenarios/chance.js';
 
 /** Where choices come from: fast-check's `Random`, or the campaign's own generator. */
 export interface Dice {

@@ -3,7 +3,7 @@ import { kvmIndexedFunctions } from '../cpuid/indexed.js';
 import { CPUID2_HEADER_SIZE, EAX, EBX, ECX, EDX, ENTRY2_WORDS, FLAGS, FUNCTION, INDEX, PADDING } from '../kvm/abi.js';
 import { CHECK, CHECK_WORDS } from '../kvm/paranoid/rule-arrays.js';
 import { KVM_CPUID_SIGNATURE } from '../kvm/pv.js';
-import { Chance } from './chance.js';
+import { Chance } from '../scenarios/chance.js';
 import type { Place } from './place.js';
 
 const HEADER_WORDS = CPUID2_HEADER_SIZE / 4;

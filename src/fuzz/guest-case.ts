@@ -1,6 +1,7 @@
 import { type CpuidEntry2, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, REGISTERS } from '../cpuid/entry.js';
 import { kvmIndexedFunctions } from '../cpuid/indexed.js';
 import { minimalConfiguration, VM_TYPES } from '../index.js';
+import { Chance } from '../scenarios/chance.js';
 import {
   drawInstructions,
   type GuestInstruction,
@@ -9,7 +10,6 @@ import {
   simplerInstructions,
 } from './arbitraries/guest-program.js';
 import { drawXfam, fewerComponents } from './arbitraries/td-params.js';
-import { Chance } from './chance.js';
 import { bitsOf, type Dice, diceOf, oneOf, seldom, someBits } from './dice.js';
 import type { Place } from './place.js';
 

@@ -1,4 +1,4 @@
-import { RSP } from '../emu/core/core.js';
+import { RAX } from '../emu/core/core.js';
 import { RFLAGS, RIP } from './abi.js';
 import { GUEST_RIP, type GuestRegisters } from './guest-run.js';
 import type { VcpuState } from './vcpu-state.js';
@@ -49,14 +49,28 @@ interface Registers {
  * @param first the first that is moved: 1 where RAX is hardware's business too
  */
 export function moveRegisters(from: Registers, to: Registers, first: 0 | 1): void {
-  const { lo: fromLo, hi: fromHi } = from;
-  const { lo: toLo, hi: toHi } = to;
-  const rspLo = toLo[RSP]!;
-  const rspHi = toHi[RSP]!;
-  for (let n: number = first; n < 16; n++) {
-    toLo[n] = fromLo[n]!;
-    toHi[n] = fromHi[n]!;
+  if (first === 0) {
+    to.lo[RAX] = from.lo[RAX]!;
+    to.hi[RAX] = from.hi[RAX]!;
   }
-  toLo[RSP] = rspLo;
-  toHi[RSP] = rspHi;
+  moveHalves(from.lo, to.lo);
+  moveHalves(from.hi, to.hi);
+}
+
+/** All but RAX and RSP. No loop: in each round V8 would check anew what it knows of the arrays. */
+function moveHalves(from: Int32Array, to: Int32Array): void {
+  to[1] = from[1]!;
+  to[2] = from[2]!;
+  to[3] = from[3]!;
+  to[5] = from[5]!;
+  to[6] = from[6]!;
+  to[7] = from[7]!;
+  to[8] = from[8]!;
+  to[9] = from[9]!;
+  to[10] = from[10]!;
+  to[11] = from[11]!;
+  to[12] = from[12]!;
+  to[13] = from[13]!;
+  to[14] = from[14]!;
+  to[15] = from[15]!;
 }

@@ -41,7 +41,7 @@ export class GuestXsave {
       clock.advance(costs.op[OP.XSETBV]!);
     }
     if (this.loadedXss) {
-      msrs.lo[XSS_SLOT] = this.xss;
+      msrs.put(XSS_SLOT, this.xss, 0);
       control.version++;
       clock.advance(costs.op[OP.WRMSR]!);
     }
@@ -68,7 +68,7 @@ export class GuestXsave {
       clock.advance(costs.op[OP.XSETBV]!);
     }
     if (this.loadedXss) {
-      msrs.lo[XSS_SLOT] = this.hostXss;
+      msrs.put(XSS_SLOT, this.hostXss, 0);
       control.version++;
       clock.advance(costs.op[OP.WRMSR]!);
     }

@@ -191,7 +191,10 @@ const CR0_LONG_MODE = 0x8000_0011 | 0;
  * @throws Error when a control register or XCR0 does not take its value: this kernel does not boot here
  */
 export function bringUp(core: Core, scope: CpuScope, places: Places, cr3: number, la57: boolean): readonly CpuRow[] {
-  if (scope.number !== 0) core.msrs.lo[APIC_BASE_SLOT]! &= ~APIC_BASE_BSP;
+  if (scope.number !== 0) {
+    const { msrs } = core;
+    msrs.put(APIC_BASE_SLOT, msrs.lo[APIC_BASE_SLOT]! & ~APIC_BASE_BSP, msrs.hi[APIC_BASE_SLOT]!);
+  }
   core.enterLongMode(cr3, CR0_LONG_MODE, CR4_PAE | (la57 ? CR4_LA57 : 0));
   const refused: CpuRow[] = [];
   for (const compiled of programOf(scope.line).linux) {

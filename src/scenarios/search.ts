@@ -6,7 +6,6 @@ import { type CpuidEntry2, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, REGISTERS, sdmName }
 import type { KernelLine } from '../cpuid/kernel-line.js';
 import type { Assembler } from '../emu/isa/asm.js';
 import { MSR_ROWS } from '../emu/msr-rows.js';
-import { Chance } from '../fuzz/chance.js';
 import { builtInHost } from '../hosts/index.js';
 import { KVM_RUN, VM_TYPES } from '../kvm/abi.js';
 import { loadKvm } from '../kvm/load.js';
@@ -19,6 +18,7 @@ import type { Process } from '../linux/process.js';
 import { KvmTd } from '../tdx/kvm-vm.js';
 import type { LeafId, Td } from '../tdx/module.js';
 import { kvmIntel } from '../vmx/vmx.js';
+import { Chance } from './chance.js';
 import { tdHalt, writeMsr } from './guest-image.js';
 import { type LeafBit, withBit } from './td-entries.js';
 import { createTdGuest } from './td-guest.js';

@@ -21,8 +21,7 @@ function msrAt(index: number): Access | null {
     read: ({ msrs }) => join(msrs.lo[slot]!, msrs.hi[slot]!),
     write: ({ msrs, control }, value) => {
       if (msrs.exists[slot] === 0) return;
-      msrs.lo[slot] = low(value);
-      msrs.hi[slot] = high(value);
+      msrs.put(slot, low(value), high(value));
       control.version++;
     },
   };

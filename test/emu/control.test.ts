@@ -31,7 +31,7 @@ function build(part: Part = {}) {
 /** In 64-bit mode, as a kernel runs. */
 function long(part: Part = {}, cr4 = PAE) {
   const cpu = build(part);
-  cpu.msrs.lo[EFER_SLOT] = EFER_LME | EFER_LMA;
+  cpu.msrs.put(EFER_SLOT, EFER_LME | EFER_LMA, 0);
   cpu.control.load(4, cr4, 0);
   cpu.control.load(0, CR0_64 | 0, 0);
   return cpu;
@@ -77,7 +77,7 @@ describe('rules', () => {
   /** A real-mode CPU that is about to turn paging on. */
   const starting = (efer: number, cr4: number): Cpu => {
     const cpu = build();
-    cpu.msrs.lo[EFER_SLOT] = efer;
+    cpu.msrs.put(EFER_SLOT, efer, 0);
     cpu.control.load(4, cr4, 0);
     cpu.control.load(0, CR0_32, 0);
     return cpu;

@@ -44,7 +44,7 @@ function long(memory: PhysicalMemory, { part = {}, cr4 = 0, wp = true, nx = true
   const msrs = new MsrFile(chip);
   const control = new ControlRegisters(chip, msrs);
   const mmu = new Mmu(memory, chip, control, msrs);
-  msrs.lo[EFER_SLOT] = 0x500 | (nx ? NXE : 0);
+  msrs.put(EFER_SLOT, 0x500 | (nx ? NXE : 0), 0);
   control.load(4, PAE | cr4, 0);
   control.load(3, root, 0);
   control.load(0, 0x8000_0021 | (wp ? 0x1_0000 : 0) | 0, 0);
@@ -133,7 +133,7 @@ describe('each bit of the error code', () => {
     if (setup.raw !== undefined) tables.change(PAGE, 1, (entry) => entry | setup.raw!);
     const { mmu, control, msrs } = long(memory, { ...setup, root: tables.root });
     control.writePkru(setup.pkru ?? 0);
-    msrs.lo[PKRS_SLOT] = setup.pkrs ?? 0;
+    msrs.put(PKRS_SLOT, setup.pkrs ?? 0, 0);
     control.pkrsWritten();
     const expected = error === null ? { physical: 0x5abcn } : { error: BigInt(error) };
     expect(answer(mmu, PAGE + 0xabcn, ACCESS[access])).toEqual(expected);
@@ -232,7 +232,7 @@ describe('pages', () => {
 
   test('32-bit paging is beyond the emulator', () => {
     const { mmu, control, msrs } = long(ram(), { root: 0 });
-    msrs.lo[EFER_SLOT] = 0;
+    msrs.put(EFER_SLOT, 0, 0);
     control.load(4, PAE, 0);
     expect(() => mmu.translate(0, 0, ACCESS.READ)).toThrow('paging outside IA-32e mode is not modelled');
   });
@@ -392,7 +392,7 @@ describe('laws', () => {
     const sum = bits.reduce((all, [set, bit]) => (set ? all | bit : all), 0);
     const cpu = long(memory, { part, cr4: sum, wp, nx, root: tableAt(levels, 0) });
     cpu.control.writePkru(item.pkru);
-    cpu.msrs.lo[PKRS_SLOT] = item.pkrs;
+    cpu.msrs.put(PKRS_SLOT, item.pkrs, 0);
     cpu.control.pkrsWritten();
     return cpu;
   }

@@ -9,7 +9,6 @@ import {
 } from '../../src/fuzz/arbitraries/guest-program.js';
 import { INSTRUCTION_ROWS } from '../../src/fuzz/arbitraries/instruction-rows.js';
 import { fewerComponents } from '../../src/fuzz/arbitraries/td-params.js';
-import { Chance } from '../../src/fuzz/chance.js';
 import { bitsOf, diceOf, fewerWideBits, maskOf, someBits } from '../../src/fuzz/dice.js';
 import { Harvest } from '../../src/fuzz/finding.js';
 import { GuestGenerator, guestText, readGuest, simplerGuests } from '../../src/fuzz/guest-case.js';
@@ -21,6 +20,7 @@ import { Place } from '../../src/fuzz/place.js';
 import { Runner } from '../../src/fuzz/runner.js';
 import { benchOf } from '../../src/fuzz/shrink.js';
 import { bootKvm, impliedByVmType, type KvmOptions, Vmm } from '../../src/index.js';
+import { Chance } from '../../src/scenarios/chance.js';
 import { hostNamed } from '../support/platforms.js';
 import { runs } from '../support/runs.js';
 import { planOf, specOf } from './places.js';

@@ -67,7 +67,7 @@ describe('the state of the host', () => {
     const before = hostState(core);
     const canaries = MSR_ROWS.flatMap((row, slot) => {
       if (core.msrs.exists[slot] === 0 || row.alias !== null || row.hook === 'tsc') return [];
-      core.msrs.lo[slot]! ^= 0x100;
+      core.msrs.put(slot, core.msrs.lo[slot]! ^ 0x100, core.msrs.hi[slot]!);
       return [row.name];
     });
     const found = diffHostState(before, hostState(core)).filter(({ msr }) => msr !== null);

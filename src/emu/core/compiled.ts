@@ -1,3 +1,4 @@
+import { canCompile } from '../can-compile.js';
 import { type BlockCache, placeText } from './blocks.js';
 import { OP_WRITERS, type OpName, type OpWriters } from './compile-ops.js';
 import { BlockWriter } from './compile-writer.js';
@@ -180,15 +181,6 @@ class Compiled implements Engine {
 
 function equal(one: Uint8Array, other: Uint8Array): boolean {
   return one.length === other.length && one.every((byte, at) => byte === other[at]);
-}
-
-/** Whether text may be compiled here. */
-export function canCompile(): boolean {
-  try {
-    return new Function('return true')() === true;
-  } catch {
-    return false;
-  }
 }
 
 /** An engine for one core; the interpreter, where text may not be compiled. */

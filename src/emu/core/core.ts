@@ -349,7 +349,7 @@ export class Core {
   enterLongMode(cr3: number, cr0: number, cr4: number): void {
     this.control.load(3, cr3 | 0, Math.floor(cr3 / 2 ** 32) | 0);
     this.control.load(4, cr4, 0);
-    this.msrs.lo[EFER_SLOT]! |= EFER_LME | EFER_LMA;
+    this.msrs.put(EFER_SLOT, this.msrs.lo[EFER_SLOT]! | EFER_LME | EFER_LMA, 0);
     this.control.load(0, cr0, 0);
     this.accessChanged();
   }

@@ -80,7 +80,7 @@ export function fredDelivery(core: Core, event: Event): number {
   core.hi[RSP] = frameHi;
   core.lo[RIP] = target | 0;
   core.hi[RIP] = msrs.hi[CONFIG]!;
-  msrs.lo[CONFIG] = (config & ~CSL) | level;
+  msrs.put(CONFIG, (config & ~CSL) | level, msrs.hi[CONFIG]!);
   if (user) {
     core.segments.cs = msrs.hi[STAR]! & 0xfffc;
     core.segments.ss = core.segments.cs + 8;
@@ -117,10 +117,8 @@ export function swapGs(core: Core): void {
   const { msrs } = core;
   const lo = msrs.lo[GS_BASE]!;
   const hi = msrs.hi[GS_BASE]!;
-  msrs.lo[GS_BASE] = msrs.lo[KERNEL_GS_BASE]!;
-  msrs.hi[GS_BASE] = msrs.hi[KERNEL_GS_BASE]!;
-  msrs.lo[KERNEL_GS_BASE] = lo;
-  msrs.hi[KERNEL_GS_BASE] = hi;
+  msrs.put(GS_BASE, msrs.lo[KERNEL_GS_BASE]!, msrs.hi[KERNEL_GS_BASE]!);
+  msrs.put(KERNEL_GS_BASE, lo, hi);
 }
 
 const popped = new Int32Array(10);
@@ -176,7 +174,7 @@ export function erets(core: Core): number {
   const saved = (popped[2]! >>> 16) & CSL;
   const level = Math.min(msrs.lo[CONFIG]! & CSL, saved);
   resume(core);
-  msrs.lo[CONFIG] = (msrs.lo[CONFIG]! & ~CSL) | level;
+  msrs.put(CONFIG, (msrs.lo[CONFIG]! & ~CSL) | level, msrs.hi[CONFIG]!);
   return JUMP;
 }
 

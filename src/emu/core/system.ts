@@ -335,8 +335,7 @@ function lkgs(core: Core, insn: number): number {
     base = (low >>> 16) | ((high & 0xff) << 16) | (high & 0xff00_0000);
   }
   core.segments.gs = selector;
-  core.msrs.lo[KERNEL_GS_BASE] = base;
-  core.msrs.hi[KERNEL_GS_BASE] = 0;
+  core.msrs.put(KERNEL_GS_BASE, base, 0);
   return NEXT;
 }
 
@@ -364,8 +363,7 @@ function writeBase(core: Core, insn: number, slot: number): number {
   const wide = insns[insn + INSN.SIZE] === 8;
   const hi = wide ? core.hi[register]! : 0;
   if (!core.isCanonical(hi)) return generalProtection(core);
-  core.msrs.lo[slot] = core.lo[register]!;
-  core.msrs.hi[slot] = hi;
+  core.msrs.put(slot, core.lo[register]!, hi);
   return NEXT;
 }
 

@@ -66,8 +66,7 @@ export function takesNotification(core: Core, vector: number): boolean {
   if (loadAs(core, upidLo, upidHi, 4, ACCESS.WRITE, false) !== NEXT) return false;
   storeAs(core, upidLo, upidHi, 4, core.v[0]! & ~ON, 0, ACCESS.WRITE, false);
   loadAs(core, (upidLo + 8) | 0, upidHi, 8, ACCESS.WRITE, false);
-  msrs.lo[RR]! |= core.v[0]!;
-  msrs.hi[RR]! |= core.v[1]!;
+  msrs.put(RR, msrs.lo[RR]! | core.v[0]!, msrs.hi[RR]! | core.v[1]!);
   storeAs(core, (upidLo + 8) | 0, upidHi, 8, 0, 0, ACCESS.WRITE, false);
   return true;
 }
@@ -102,8 +101,8 @@ export function deliverUserInterrupt(core: Core): number {
     core.hi[RSP] = oldHi;
     return FAULT;
   }
-  if (vector < 32) msrs.lo[RR]! &= ~(1 << vector);
-  else msrs.hi[RR]! &= ~(1 << (vector - 32));
+  const taken = 1 << (vector & 31);
+  msrs.put(RR, vector < 32 ? msrs.lo[RR]! & ~taken : msrs.lo[RR]!, vector < 32 ? msrs.hi[RR]! : msrs.hi[RR]! & ~taken);
   core.f[F.REST] = core.f[F.REST]! & ~(TF | RF);
   core.uif = false;
   core.lo[RIP] = msrs.lo[HANDLER]!;

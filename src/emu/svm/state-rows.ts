@@ -1,3 +1,4 @@
+import { MsrMoves } from '../msr-moves.js';
 import { slotNamed } from '../msrs.js';
 import { VMSA_ROWS, type VmcbField, wordOf } from './vmcb-rows.js';
 
@@ -51,33 +52,28 @@ export const STATE_ROWS: readonly StateRow[] = [
   row('SPEC_CTRL', 'IA32_SPEC_CTRL', 'spec-ctrl'),
 ];
 
-/** Some rows, for loops: fields as words of a VMCB, MSRs as slots. */
-export interface StateList {
-  readonly words: Int32Array;
-  readonly slots: Int32Array;
-}
-
-function stateList(counts: (by: StateRow['by']) => boolean): StateList {
+/** Some rows, as moves between a VMCB and the MSRs. */
+function movesOf(counts: (by: StateRow['by']) => boolean): MsrMoves {
   const rows = STATE_ROWS.filter(({ by }) => counts(by));
-  return {
-    words: Int32Array.from(rows, ({ field }) => wordOf(field)),
-    slots: Int32Array.from(rows, ({ msr }) => slotNamed(msr)),
-  };
+  return new MsrMoves(
+    'words',
+    rows.flatMap(({ field, msr }) => [wordOf(field), slotNamed(msr)]),
+  );
 }
 
 /** The rows of VMLOAD and VMSAVE. */
-export const VMLOAD_LIST = stateList((by) => by === 'vmload');
+export const VMLOAD_LIST = movesOf((by) => by === 'vmload');
 
 /** The rows of VMRUN and #VMEXIT, by the bits of {@link SWITCHES} that hold. */
-export const SWITCHED_LISTS: readonly StateList[] = Array.from({ length: 1 << SWITCHES.length }, (_, bits) =>
-  stateList((by) => by !== 'vmload' && ((bits >> SWITCHES.indexOf(by)) & 1) === 1),
+export const SWITCHED_LISTS: readonly MsrMoves[] = Array.from({ length: 1 << SWITCHES.length }, (_, bits) =>
+  movesOf((by) => by !== 'vmload' && ((bits >> SWITCHES.indexOf(by)) & 1) === 1),
 );
 
-/** Address masks of DR0–DR3, which DebugSwap moves: words of a VMSA, and slots. */
-export const DEBUG_SWAP: StateList = {
-  words: Int32Array.from([0, 1, 2, 3], (n) => vmsaWord(`DR${n}_ADDR_MASK`)),
-  slots: Int32Array.from([0, 1, 2, 3], (n) => slotNamed(`MSR_DR${n}_ADDR_MASK`)),
-};
+/** Address masks of DR0–DR3, which DebugSwap moves between a VMSA and the MSRs. */
+export const DEBUG_SWAP = new MsrMoves(
+  'words',
+  [0, 1, 2, 3].flatMap((n) => [vmsaWord(`DR${n}_ADDR_MASK`), slotNamed(`MSR_DR${n}_ADDR_MASK`)]),
+);
 
 /** The word of a VMSA that a field begins in. */
 export function vmsaWord(name: string): number {

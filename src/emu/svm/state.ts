@@ -2,7 +2,8 @@ import { CR0_PE, EFER_SLOT } from '../control.js';
 import { type Core, RAX, RSP } from '../core/core.js';
 import { F, STATUS_FLAGS, setStatusFlags } from '../core/flags.js';
 import { ACTIVITY } from '../core/status.js';
-import { DEBUG_SWAP, type StateList, SWITCHED_LISTS, SWITCHES, VMLOAD_LIST, vmsaWord } from './state-rows.js';
+import type { MsrMoves } from '../msr-moves.js';
+import { DEBUG_SWAP, SWITCHED_LISTS, SWITCHES, VMLOAD_LIST, vmsaWord } from './state-rows.js';
 import {
   ATTRIB_CODE64,
   ATTRIB_DATA,
@@ -72,7 +73,7 @@ export class SvmState {
   private vmsa = -1;
   private debugSwap = false;
   /** MSRs that are switched for the guest that runs. */
-  private switched: StateList = SWITCHED_LISTS[0]!;
+  private switched: MsrMoves = SWITCHED_LISTS[0]!;
   /** Attributes and limits of FS, GS, LDTR, TR, and LDTR's base: nothing here uses them, VMSAVE gives them back. */
   private readonly hidden = new Int32Array(9);
 
@@ -89,7 +90,7 @@ export class SvmState {
   vmload(w: Int32Array, at: number): void {
     const { core, hidden } = this;
     const { segments, tss } = core;
-    loadMsrs(core, w, at, VMLOAD_LIST);
+    core.msrs.load(VMLOAD_LIST, w, w, at);
     segments.fs = w[at + FS]! & 0xffff;
     segments.gs = w[at + GS]! & 0xffff;
     segments.ldtr = w[at + LDTR]! & 0xffff;
@@ -112,7 +113,7 @@ export class SvmState {
   vmsave(w: Int32Array, at: number): void {
     const { core, hidden } = this;
     const { segments, tss } = core;
-    saveMsrs(core, w, at, VMLOAD_LIST);
+    core.msrs.store(VMLOAD_LIST, w, w, at);
     w[at + FS] = (hidden[0]! & ~0xffff) | segments.fs;
     w[at + FS + 1] = hidden[1]!;
     w[at + GS] = (hidden[2]! & ~0xffff) | segments.gs;
@@ -175,8 +176,8 @@ export class SvmState {
     const { core } = this;
     const { segments, gdtr, idtr, control } = core;
     this.switched = SWITCHED_LISTS[this.switches(w, at)]!;
-    saveMsrs(core, w, this.hsave, this.switched);
-    loadMsrs(core, w, at, this.switched);
+    core.msrs.store(this.switched, w, w, this.hsave);
+    core.msrs.load(this.switched, w, w, at);
     if (this.hasCet) {
       w[this.hsave + SSP] = core.ssp[0]!;
       w[this.hsave + SSP + 1] = core.ssp[1]!;
@@ -250,7 +251,7 @@ export class SvmState {
     w[at + CPL] = (w[at + CPL]! & 0xff_ffff) | (cpl << 24);
     w[at + INTERRUPT_STATE] = core.shadow ? INTERRUPT_SHADOW : 0;
     if ((w[at + VINTR]! & VINTR_MASKING) !== 0) w[at + VINTR] = (w[at + VINTR]! & ~VINTR_TPR) | (control.lo[8]! & 0xf);
-    saveMsrs(core, w, at, this.switched);
+    core.msrs.store(this.switched, w, w, at);
     if (this.hasCet) {
       w[at + SSP] = core.ssp[0]!;
       w[at + SSP + 1] = core.ssp[1]!;
@@ -263,7 +264,7 @@ export class SvmState {
     const { core } = this;
     const { segments, gdtr, idtr, control } = core;
     const at = this.hsave;
-    loadMsrs(core, w, at, this.switched);
+    core.msrs.load(this.switched, w, w, at);
     if (this.hasCet) {
       core.ssp[0] = w[at + SSP]!;
       core.ssp[1] = w[at + SSP + 1]!;
@@ -313,7 +314,7 @@ export class SvmState {
       core.drLo[n] = w[from + VMSA_DR0 + 2 * n]!;
       core.drHi[n] = w[from + VMSA_DR0 + 2 * n + 1]!;
     }
-    loadMsrs(core, w, from, DEBUG_SWAP);
+    core.msrs.load(DEBUG_SWAP, w, w, from);
   }
 
   private saveDebug(w: Int32Array, to: number): void {
@@ -322,7 +323,7 @@ export class SvmState {
       w[to + VMSA_DR0 + 2 * n] = core.drLo[n]!;
       w[to + VMSA_DR0 + 2 * n + 1] = core.drHi[n]!;
     }
-    saveMsrs(core, w, to, DEBUG_SWAP);
+    core.msrs.store(DEBUG_SWAP, w, w, to);
   }
 }
 
@@ -330,24 +331,6 @@ export class SvmState {
 function setRflags(f: Int32Array, value: number): void {
   setStatusFlags(f, value);
   f[F.REST] = (value & ~STATUS_FLAGS) | 2;
-}
-
-function loadMsrs(core: Core, w: Int32Array, at: number, list: StateList): void {
-  const { lo, hi } = core.msrs;
-  const { words, slots } = list;
-  for (let n = 0; n < slots.length; n++) {
-    lo[slots[n]!] = w[at + words[n]!]!;
-    hi[slots[n]!] = w[at + words[n]! + 1]!;
-  }
-}
-
-function saveMsrs(core: Core, w: Int32Array, at: number, list: StateList): void {
-  const { lo, hi } = core.msrs;
-  const { words, slots } = list;
-  for (let n = 0; n < slots.length; n++) {
-    w[at + words[n]!] = lo[slots[n]!]!;
-    w[at + words[n]! + 1] = hi[slots[n]!]!;
-  }
 }
 
 /** The selector; attributes only change with it. */

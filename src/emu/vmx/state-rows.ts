@@ -1,3 +1,4 @@
+import { MsrMoves } from '../msr-moves.js';
 import { slotNamed } from '../msrs.js';
 import { ENTRY_CONTROL, EXIT_CONTROL, EXIT_CONTROL_2 } from './controls.js';
 import { FIELD, type FieldName } from './field-rows.js';
@@ -61,11 +62,11 @@ export const STATE_ROWS: readonly StateRow[] = [
   row('IA32_FRED_SSP3', 'GUEST_FRED_SSP3', 'HOST_FRED_SSP3', LOAD_FRED, SAVE_FRED, BACK_FRED),
 ];
 
-/** What one setting of the controls moves: fields, each followed by an MSR's slot. */
+/** What one setting of the controls moves between the fields of a VMCS and the MSRs. */
 export interface SwitchPlan {
-  readonly load: Int32Array;
-  readonly save: Int32Array;
-  readonly back: Int32Array;
+  readonly load: MsrMoves;
+  readonly save: MsrMoves;
+  readonly back: MsrMoves;
   /** Slots that are cleared. */
   readonly clear: Int32Array;
 }
@@ -84,8 +85,9 @@ export function switchPlan(entryControls: number, exitControls: number, exit2: n
     if ('exit' in condition) return (exitControls & condition.exit) !== 0;
     return (exitControls & EXIT_CONTROL.SECONDARY) !== 0 && (exit2 & condition.exit2) !== 0;
   };
-  const moves = (wanted: (item: StateRow) => FieldName | null): Int32Array =>
-    Int32Array.from(
+  const moves = (wanted: (item: StateRow) => FieldName | null): MsrMoves =>
+    new MsrMoves(
+      'halves',
       rows.flatMap((item) => {
         const field = wanted(item);
         return field === null ? [] : [FIELD[field], slotNamed(item.msr)];

@@ -1,7 +1,6 @@
 import { CR4_VMXE, EFER_LMA, EFER_LME, EFER_SLOT } from '../control.js';
 import { type Core, RSP, SLOT } from '../core/core.js';
 import { ACTIVITY } from '../core/status.js';
-import type { MsrFile } from '../msrs.js';
 import {
   ACTIVITY_HLT,
   BLOCKED_BY_MOV_SS,
@@ -77,7 +76,7 @@ const HOST_TSS_LIMIT = 0x67;
 export function loadGuest(core: Core, { lo, hi }: Vmcs, plan: SwitchPlan): void {
   const { segments, gdtr, idtr, tss, control, msrs } = core;
   const entry = lo[ENTRY_CONTROLS]!;
-  moveToMsrs(msrs, lo, hi, plan.load);
+  msrs.load(plan.load, lo, hi);
   let efer = (msrs.lo[EFER_SLOT]! & ~(EFER_LMA | EFER_LME)) | EFER_LMA | EFER_LME;
   if ((entry & ENTRY_CONTROL.LOAD_EFER) !== 0) efer = lo[GUEST_EFER]!;
   if ((entry & ENTRY_CONTROL.LOAD_CET) !== 0) {
@@ -118,7 +117,7 @@ export function loadGuest(core: Core, { lo, hi }: Vmcs, plan: SwitchPlan): void 
 /** The core's state into the guest's area: 29.3. */
 export function saveGuest(core: Core, { lo, hi }: Vmcs, plan: SwitchPlan): void {
   const { segments, gdtr, idtr, tss, control, msrs } = core;
-  moveFromMsrs(msrs, lo, hi, plan.save);
+  msrs.store(plan.save, lo, hi);
   const exit = lo[EXIT_CONTROLS]!;
   if ((exit & EXIT_CONTROL.SAVE_EFER) !== 0) lo[GUEST_EFER] = msrs.lo[EFER_SLOT]!;
   if ((exit & EXIT_CONTROL.SAVE_DEBUG) !== 0) lo[GUEST_DR7] = core.drLo[7]!;
@@ -163,11 +162,8 @@ export function saveGuest(core: Core, { lo, hi }: Vmcs, plan: SwitchPlan): void 
 export function loadHost(core: Core, { lo, hi }: Vmcs, plan: SwitchPlan): void {
   const { segments, gdtr, idtr, tss, control, msrs } = core;
   const { back, clear } = plan;
-  moveToMsrs(msrs, lo, hi, back);
-  for (let n = 0; n < clear.length; n++) {
-    msrs.lo[clear[n]!] = 0;
-    msrs.hi[clear[n]!] = 0;
-  }
+  msrs.load(back, lo, hi);
+  for (let n = 0; n < clear.length; n++) msrs.put(clear[n]!, 0, 0);
   const exit = lo[EXIT_CONTROLS]!;
   let efer = msrs.lo[EFER_SLOT]! | EFER_LMA | EFER_LME;
   if ((exit & EXIT_CONTROL.LOAD_EFER) !== 0) efer = lo[HOST_EFER]!;
@@ -202,26 +198,4 @@ export function loadHost(core: Core, { lo, hi }: Vmcs, plan: SwitchPlan): void {
   core.cpl = 0;
   core.shadow = false;
   core.activity = ACTIVITY.ACTIVE;
-}
-
-/** @param moves fields, each followed by an MSR's slot */
-function moveToMsrs(msrs: MsrFile, lo: Int32Array, hi: Int32Array, moves: Int32Array): void {
-  const { lo: msrsLo, hi: msrsHi } = msrs;
-  for (let n = 0; n < moves.length; n += 2) {
-    const field = moves[n]!;
-    const slot = moves[n + 1]!;
-    msrsLo[slot] = lo[field]!;
-    msrsHi[slot] = hi[field]!;
-  }
-}
-
-/** The other way. */
-function moveFromMsrs(msrs: MsrFile, lo: Int32Array, hi: Int32Array, moves: Int32Array): void {
-  const { lo: msrsLo, hi: msrsHi } = msrs;
-  for (let n = 0; n < moves.length; n += 2) {
-    const field = moves[n]!;
-    const slot = moves[n + 1]!;
-    lo[field] = msrsLo[slot]!;
-    hi[field] = msrsHi[slot]!;
-  }
 }

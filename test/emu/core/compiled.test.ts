@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { canCompile } from '../../../src/emu/can-compile.js';
 import { OP_WRITERS, type OpName, type OpWriter, type OpWriters } from '../../../src/emu/core/compile-ops.js';
-import { type CompilerOptions, canCompile, compiledEngine } from '../../../src/emu/core/compiled.js';
+import { type CompilerOptions, compiledEngine } from '../../../src/emu/core/compiled.js';
 import { Core } from '../../../src/emu/core/core.js';
 import { EVENT } from '../../../src/emu/core/status.js';
 import { type Assembler, assemble } from '../../../src/emu/isa/asm.js';

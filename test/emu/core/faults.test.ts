@@ -49,7 +49,7 @@ const msr = (index: bigint, value: bigint): Readonly<Record<string, bigint>> => 
 });
 
 const withSce = (core: Core): void => {
-  core.msrs.lo[EFER_SLOT]! |= EFER_SCE;
+  core.msrs.put(EFER_SLOT, core.msrs.lo[EFER_SLOT]! | EFER_SCE, core.msrs.hi[EFER_SLOT]!);
 };
 
 // biome-ignore format: one row per cell
@@ -207,7 +207,7 @@ describe('faults', () => {
       [1, 2n, 0n],
     ] as const) {
       const { core } = setUp({ name: '', code, expected: 'none' });
-      core.msrs.lo[slotNamed('IA32_TSX_CTRL')] = value;
+      core.msrs.put(slotNamed('IA32_TSX_CTRL'), value, 0);
       expect(core.run()).toBe('idle');
       expect([core.register(3), core.register(0)]).toEqual([rbx, rax]);
     }

@@ -52,7 +52,7 @@ function firstException(form: Form, options: Options): number {
   }
   if (options.cr4Off !== undefined) lo &= ~(1 << CR4_ROWS.find((row) => row.name === options.cr4Off)!.bit);
   core.control.load(4, lo, hi);
-  core.msrs.lo[EFER_SLOT]! |= options.efer ?? 0;
+  core.msrs.put(EFER_SLOT, core.msrs.lo[EFER_SLOT]! | (options.efer ?? 0), core.msrs.hi[EFER_SLOT]!);
   core.virtualization = { execute: () => NEXT, seam: () => NEXT };
   if (options.world) core.enterWorld(options.world, null);
   let vector = -1;
@@ -62,8 +62,8 @@ function firstException(form: Form, options: Options): number {
     },
   };
   // Beyond its gates, SENDUIPI wants a target table, INCSSP an enabled shadow stack, a hypercall a guest.
-  core.msrs.lo[slotNamed('IA32_UINTR_TT')] = 1;
-  core.msrs.lo[slotNamed('IA32_S_CET')] = 1;
+  core.msrs.put(slotNamed('IA32_UINTR_TT'), 1, 0);
+  core.msrs.put(slotNamed('IA32_S_CET'), 1, 0);
   if (form.name === 'VMMCALL' || form.name === 'VMGEXIT') {
     const guest = world('');
     guest.intercepts[INTERCEPT.HYPERCALL] = 1;

@@ -65,7 +65,7 @@ export class VmxRig {
     // The last 2 MiB are not there.
     ept.identity(RAM - 0x20_0000, flags, 0x20_0000);
     this.core.enterLongMode(host.root, CR0, CR4);
-    this.core.msrs.lo[this.efer]! |= 0x801;
+    this.core.msrs.put(this.efer, this.core.msrs.lo[this.efer]! | 0x801, this.core.msrs.hi[this.efer]!);
     this.core.segments.tr = 0x40;
     this.core.setRegister(4, BigInt(STACK + 0x1000));
     this.core.rip = BigInt(HOST_CODE);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { Chance } from '../../src/fuzz/chance.js';
+import { Chance } from '../../src/scenarios/chance.js';
 
 const MASK = 0xffff_ffffn;
 const rotated = (value: bigint, by: bigint): bigint => ((value << by) | (value >> (32n - by))) & MASK;
