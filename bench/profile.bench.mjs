@@ -49,12 +49,17 @@ const busy = (work, milliseconds) => {
 
 const bundles = new Map();
 
-/** The source that a line of a bundle comes from: regions tell. */
+/** The source that a line of a bundle comes from: a comment before its code tells. */
 function sourceAt(path, line) {
   const lines = bundles.get(path) ?? readFileSync(path, 'utf8').split('\n');
   bundles.set(path, lines);
-  const region = lines.slice(0, line + 1).findLast((text) => text.startsWith('//#region src/'));
-  return region.replace('//#region src/', '').replace('.ts', '');
+  const title = /^\/\/ src\/(.*)\.ts$/;
+  return (
+    lines
+      .slice(0, line + 1)
+      .findLast((text) => title.test(text))
+      ?.match(title)[1] ?? ''
+  );
 }
 
 const SUBJECTS = { 'KVM_SET_CPUID2 and capabilities': setCpuid(), 'boot and allowed values': bootHosts() };
