@@ -97,9 +97,10 @@ export class Mmu implements PagingListener {
   /** Where the entries of the last walk lie, by level. */
   private readonly entries = new Float64Array(6);
 
-  // The paging mode, as the control registers have it.
-  private levels = OFF;
   private canonicalShift = 15;
+  // The paging mode, as the control registers have it; a walk takes it over when it may have changed.
+  private isModeOld = true;
+  private levels = OFF;
   private root = 0;
   private writeProtect = false;
   private smep = false;
@@ -145,24 +146,29 @@ export class Mmu implements PagingListener {
     this.second = nested;
     this.tlb.current = space;
     this.tlb.globals = globals;
-    this.takeMode();
+    this.modeChanged();
   }
 
-  /** Takes over the paging mode from the control registers and forgets what may have changed. */
+  /** The paging mode or tables may have changed: forgets what may not hold any more. */
   pagingChanged(all: boolean): void {
-    this.takeMode();
+    this.modeChanged();
     if (all) this.tlb.flushAll();
     else this.tlb.flush();
   }
 
+  private modeChanged(): void {
+    this.isModeOld = true;
+    this.canonicalShift = (this.control.lo[4]! & CR4_LA57) === 0 ? 15 : 24;
+  }
+
   private takeMode(): void {
+    this.isModeOld = false;
     const cr0 = this.control.lo[0]!;
     const cr4 = this.control.lo[4]!;
     const efer = this.msrs.lo[EFER_SLOT]!;
     const long = (efer & EFER_LMA) !== 0;
     const five = (cr4 & CR4_LA57) !== 0;
     this.levels = (cr0 & CR0_PG) === 0 ? OFF : !long ? UNSUPPORTED : five ? 5 : 4;
-    this.canonicalShift = five ? 24 : 15;
     this.root = tableOf(this.control.lo[3]!, this.control.hi[3]!);
     this.writeProtect = (cr0 & CR0_WP) !== 0;
     this.smep = (cr4 & CR4_SMEP) !== 0;
@@ -211,6 +217,7 @@ export class Mmu implements PagingListener {
 
   /** Walks and enters the result into the TLB. @returns its entry, or a negative status */
   private miss(lo: number, hi: number, access: number): number {
+    if (this.isModeOld) this.takeMode();
     if (this.levels === OFF) return this.direct(lo, hi, access);
     if (this.levels === UNSUPPORTED) throw new Error('paging outside IA-32e mode is not modelled');
     const top = hi >> this.canonicalShift;

@@ -32,8 +32,6 @@ import {
   INFO_VALID,
   INFO_VECTOR,
   PIN,
-  PRIMARY,
-  SECONDARY,
   VM_ERROR,
 } from './controls.js';
 import { describeExit } from './exit-information.js';
@@ -43,10 +41,9 @@ import { executeVmx } from './instructions.js';
 import { loadList, storeList } from './msr-lists.js';
 import { loadGuest, loadHost, saveGuest } from './state.js';
 import { DIRTY_ALL, DIRTY_CONTROL, DIRTY_GUEST, DIRTY_HOST, type Vmcs, vmcsAt } from './vmcs.js';
-import { VmxWorld } from './world.js';
+import { type Spaces, VmxWorld } from './world.js';
 
 const RIP = 16;
-const WORD = 0x1_0000_0000;
 const KINDS = 64;
 
 /** Basic exit reasons by the core's kind of exit; VMX instructions by operation. */
@@ -56,7 +53,6 @@ for (const { reason, kind, op } of EXIT_REASON_ROWS) {
   if (op !== null) REASON_OF_OP[OP[op]] = reason;
   else if (kind !== null) REASON_OF_KIND[kind] = reason;
 }
-const _EPT_MISCONFIGURATION = exitReason('EPT_MISCONFIGURATION');
 const INVALID_GUEST_STATE = exitReason('INVALID_GUEST_STATE');
 const MSR_LOADING = exitReason('MSR_LOADING');
 const INTERRUPT_WINDOW = exitReason('INTERRUPT_WINDOW');
@@ -65,8 +61,6 @@ const NMI_WINDOW = exitReason('NMI_WINDOW');
 // Fields as constants of this module: V8 compiles them into its code.
 const TIMER = FIELD.PREEMPTION_TIMER;
 const PIN_CONTROLS = FIELD.PIN_BASED_CONTROLS;
-const PRIMARY_CONTROLS = FIELD.PRIMARY_CONTROLS;
-const SECONDARY_CONTROLS = FIELD.SECONDARY_CONTROLS;
 const EXIT_CONTROLS = FIELD.EXIT_CONTROLS;
 const ENTRY_CONTROLS = FIELD.ENTRY_CONTROLS;
 const EXCEPTION_BITMAP = FIELD.EXCEPTION_BITMAP;
@@ -77,7 +71,6 @@ const INJECTED_DATA = FIELD.INJECTED_EVENT_DATA;
 const TSC_OFFSET = FIELD.TSC_OFFSET;
 const TSC_MULTIPLIER = FIELD.TSC_MULTIPLIER;
 const VPID = FIELD.VPID;
-const EPTP = FIELD.EPT_POINTER;
 const EXIT_REASON = FIELD.EXIT_REASON;
 const QUALIFICATION = FIELD.EXIT_QUALIFICATION;
 const LENGTH = FIELD.EXIT_INSTRUCTION_LENGTH;
@@ -88,13 +81,6 @@ const ENTRY_LIST = FIELD.ENTRY_MSR_LOAD_ADDRESS;
 const ENTRY_COUNT = FIELD.ENTRY_MSR_LOAD_COUNT;
 const EXIT_LIST = FIELD.EXIT_MSR_LOAD_ADDRESS;
 const EXIT_COUNT = FIELD.EXIT_MSR_LOAD_COUNT;
-
-/** Who has translations in the TLB: spaces of `Tlb`, for one VPID under one set of EPT tables. */
-interface Spaces {
-  space: number;
-  globals: number;
-  root: number;
-}
 
 /**
  * VMX of one CPU: VMX operation, the current VMCS, VM entries and exits (SDM volume 3, chapters 24 to 31), as
@@ -115,8 +101,10 @@ export class Vmx implements Virtualization {
   seamcall: ((core: Core, op: number) => number) | null = null;
 
   private readonly limits: Limits;
-  private readonly nested: readonly [NestedPaging, NestedPaging];
+  readonly nested: readonly [NestedPaging, NestedPaging];
   private readonly vpids = new Map<number, Spaces>();
+  /** How often all guests' translations were forgotten. */
+  private invalidations = 0;
   private running: Spaces | null = null;
   private hostSpace = 0;
   private hostGlobals = 0;
@@ -238,6 +226,7 @@ export class Vmx implements Virtualization {
   /** INVEPT and INVVPID with the widest type: no translation of any guest is found any more. */
   invalidateGuests(): void {
     this.vpids.clear();
+    this.invalidations++;
   }
 
   /**
@@ -321,39 +310,38 @@ export class Vmx implements Virtualization {
   private enterWorld(vmcs: Vmcs, world: VmxWorld): void {
     const { core, guestTsc } = this;
     const { lo, hi } = vmcs;
-    const secondary = (lo[PRIMARY_CONTROLS]! & PRIMARY.SECONDARY) === 0 ? 0 : lo[SECONDARY_CONTROLS]!;
+    const { nested } = world;
     world.exceptionBitmap = lo[EXCEPTION_BITMAP]!;
-    world.nested = null;
-    let root = 0;
-    if ((secondary & SECONDARY.EPT) !== 0) {
-      root = (hi[EPTP]! & 0xf_ffff) * WORD + ((lo[EPTP]! & ~0xfff) >>> 0);
-      world.nested = this.nested[((lo[EPTP]! >> 3) & 7) === 4 ? 1 : 0];
-      world.nested.root = root;
-      world.nested.accessedDirty = (lo[EPTP]! & 0x40) !== 0;
+    if (nested !== null) {
+      // Its tables belong to whoever runs.
+      nested.root = world.root;
+      nested.accessedDirty = world.accessedDirty;
     }
     const { tlb } = core.mmu;
-    if ((secondary & SECONDARY.VPID) !== 0) {
-      const spaces = this.spacesOf(lo[VPID]!, root);
+    if (world.usesVpid) {
+      const spaces = this.spacesOf(lo[VPID]!, world);
       this.running = spaces;
-      core.mmu.switchTo(world.nested, spaces.space, spaces.globals);
+      core.mmu.switchTo(nested, spaces.space, spaces.globals);
     } else {
       // Entries and exits forget everything.
       this.running = null;
-      core.mmu.switchTo(world.nested, tlb.fresh(), tlb.fresh());
+      core.mmu.switchTo(nested, tlb.fresh(), tlb.fresh());
     }
     if (world.offsetsTsc) {
-      const scales = (secondary & SECONDARY.TSC_SCALING) !== 0;
       guestTsc.offset[0] = lo[TSC_OFFSET]!;
       guestTsc.offset[1] = hi[TSC_OFFSET]!;
-      guestTsc.multiplier[0] = scales ? lo[TSC_MULTIPLIER]! : 0;
-      guestTsc.multiplier[1] = scales ? hi[TSC_MULTIPLIER]! : 0x1_0000;
+      guestTsc.multiplier[0] = world.scalesTsc ? lo[TSC_MULTIPLIER]! : 0;
+      guestTsc.multiplier[1] = world.scalesTsc ? hi[TSC_MULTIPLIER]! : 0x1_0000;
     }
     core.enterWorld(world, world.offsetsTsc ? guestTsc : null, world.closed);
     if ((lo[PIN_CONTROLS]! & PIN.PREEMPTION_TIMER) !== 0) this.startTimer(lo[TIMER]! >>> 0);
   }
 
-  private spacesOf(vpid: number, root: number): Spaces {
+  private spacesOf(vpid: number, world: VmxWorld): Spaces {
+    if (world.spaces !== null && world.spacesAt === this.invalidations && world.spaces.root === world.root)
+      return world.spaces;
     const { tlb } = this.core.mmu;
+    const { root } = world;
     let spaces = this.vpids.get(vpid);
     if (spaces === undefined) {
       spaces = { space: tlb.fresh(), globals: tlb.fresh(), root };
@@ -363,6 +351,8 @@ export class Vmx implements Virtualization {
       spaces.globals = tlb.fresh();
       spaces.root = root;
     }
+    world.spaces = spaces;
+    world.spacesAt = this.invalidations;
     return spaces;
   }
 

@@ -26,6 +26,13 @@ const WRITE_OFFSET = 0x800;
 
 const WORD = 0x1_0000_0000;
 
+/** Who has translations in the TLB: spaces of `Tlb`, for one VPID under one set of EPT tables. */
+export interface Spaces {
+  space: number;
+  globals: number;
+  root: number;
+}
+
 /** What leaves a VMX guest, as the controls of its VMCS say. Worked out anew when they have changed. */
 export class VmxWorld implements GuestWorld {
   readonly name = 'vmx';
@@ -33,6 +40,14 @@ export class VmxWorld implements GuestWorld {
   exceptionBitmap = 0;
   offsetsTsc = false;
   nested: NestedPaging | null = null;
+  /** What the EPT pointer says: its tables, and whether accessed and dirty bits are kept. */
+  root = 0;
+  accessedDirty = false;
+  usesVpid = false;
+  scalesTsc = false;
+  /** Who has the translations of its VPID under its EPT tables, if {@link Vmx.invalidations} were so many then. */
+  spaces: Spaces | null = null;
+  spacesAt = -1;
   /** Physical interrupts leave the guest whatever RFLAGS.IF says, if they do at all. */
   readonly masksInterruptsByHost = true;
   /** The gates that the controls close. */
@@ -87,6 +102,18 @@ export class VmxWorld implements GuestWorld {
     set(INTERCEPT.LIDT, (secondary & SECONDARY.DESCRIPTOR_TABLE) !== 0);
     if ((primary & PRIMARY.TPR_SHADOW) !== 0 || (secondary & SECONDARY.VIRTUAL_APIC) !== 0)
       throw vmx.core.unsupported('APIC virtualization');
+
+    this.nested = null;
+    this.root = 0;
+    if ((secondary & SECONDARY.EPT) !== 0) {
+      const pointer = lo[FIELD.EPT_POINTER]!;
+      this.root = (hi[FIELD.EPT_POINTER]! & 0xf_ffff) * WORD + ((pointer & ~0xfff) >>> 0);
+      this.nested = vmx.nested[((pointer >> 3) & 7) === 4 ? 1 : 0];
+      this.accessedDirty = (pointer & 0x40) !== 0;
+    }
+    this.usesVpid = (secondary & SECONDARY.VPID) !== 0;
+    this.scalesTsc = (secondary & SECONDARY.TSC_SCALING) !== 0;
+    this.spaces = null;
 
     this.bitmap = -1;
     if ((primary & PRIMARY.MSR_BITMAPS) !== 0) {
