@@ -1,3 +1,4 @@
+import { areMtrrTypes, isPat } from './memory-types.js';
 import type { MsrMoves } from './msr-moves.js';
 import { MSR_HOOKS, MSR_ROWS, MSR_RULES, type MsrHook, type MsrRow, msrNamed } from './msr-rows.js';
 import type { Silicon } from './silicon.js';
@@ -268,11 +269,11 @@ export class MsrFile {
       case RULE.cet:
         return this.isCanonical(hi) && (lo & 0xc00) !== 0xc00;
       case RULE.pat:
-        return areTypes(lo, PAT_TYPES) && areTypes(hi, PAT_TYPES);
+        return isPat(lo, hi);
       case RULE['mtrr-types']:
-        return areTypes(lo, MTRR_TYPES) && areTypes(hi, MTRR_TYPES);
+        return areMtrrTypes(lo) && areMtrrTypes(hi);
       case RULE['mtrr-type']:
-        return ((MTRR_TYPES >> (lo & 7)) & 1) === 1;
+        return areMtrrTypes(lo & 7);
       case RULE.lock:
         return (oldLo & 1) === 0;
       case RULE['apic-base']:
@@ -283,16 +284,6 @@ export class MsrFile {
         return true;
     }
   }
-}
-
-/** UC, WC, WT, WP, WB as bits; PAT has UC- too. */
-const MTRR_TYPES = 0b0111_0011;
-const PAT_TYPES = 0b1111_0011;
-
-/** Whether the four bytes are memory types of the set. Their upper bits are known to be clear. */
-function areTypes(word: number, types: number): boolean {
-  for (let at = 0; at < 32; at += 8) if (((types >> ((word >> at) & 7)) & 1) === 0) return false;
-  return true;
 }
 
 /** Bits 11 (enable) and 10 (x2APIC) of IA32_APIC_BASE: off 0, xAPIC 2, x2APIC 3; 1 is no state. */

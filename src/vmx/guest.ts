@@ -6,6 +6,7 @@ import { F, IF } from '../emu/core/flags.js';
 import { LEFT, NEXT, STOP, type Stop } from '../emu/core/status.js';
 import { OP } from '../emu/isa/forms.js';
 import { FRAME_SIZE } from '../emu/memory.js';
+import { isPat } from '../emu/memory-types.js';
 import { msrSlot, slotNamed } from '../emu/msrs.js';
 import type { Allowed } from '../emu/vmx/capabilities.js';
 import { ENTRY_CONTROL, EXIT_CONTROL, PIN, PRIMARY, SECONDARY } from '../emu/vmx/controls.js';
@@ -361,7 +362,7 @@ export class VmxGuest {
       const top = hi >> (this.options.linearBits() - 33);
       return top === 0 || top === -1;
     }
-    if (allowed === 'pat') return isPat(lo) && isPat(hi);
+    if (allowed === 'pat') return isPat(lo, hi);
     const [maskLo, maskHi] = maskOf(allowed);
     return (lo & ~maskLo) === 0 && (hi & ~maskHi) === 0;
   }
@@ -539,16 +540,6 @@ export class VmxGuest {
 
 /** `adjust_vmx_controls()`: what hardware has of what KVM wants, and what it insists on. */
 const adjust = (wanted: number, { zero, one }: Allowed): number => (wanted | zero) & one;
-
-const PAT_TYPES = 0b1111_0011;
-
-function isPat(word: number): boolean {
-  for (let at = 0; at < 32; at += 8) {
-    const type = (word >>> at) & 0xff;
-    if (type > 7 || ((PAT_TYPES >> type) & 1) === 0) return false;
-  }
-  return true;
-}
 
 const masks = new Map<string, readonly [lo: number, hi: number]>();
 

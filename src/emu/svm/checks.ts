@@ -1,4 +1,5 @@
 import { CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR0_WP, CR4_CET, CR4_PAE, EFER_LMA, EFER_LME, EFER_SVME } from '../control.js';
+import { isPat } from '../memory-types.js';
 import { msrNamed } from '../msr-rows.js';
 import type { Silicon } from '../silicon.js';
 import {
@@ -97,9 +98,6 @@ const EXCEPTIONS = [0, 1, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 16, 17, 18, 19, 
   0,
 );
 
-/** UC, WC, WT, WP, WB, UC- as bits. */
-const PAT_TYPES = 0b1111_0011;
-
 /** What the checks know of one kind of CPU. */
 export interface Limits {
   readonly eferMbz: number;
@@ -166,7 +164,7 @@ export function illegal(w: Int32Array, at: number, limits: Limits, hostCr0: numb
   if ((w[at + NP_CONTROL]! & NP_ENABLE) !== 0) {
     if (!isPaging(hostCr0)) return HOST_NOT_PAGING;
     if ((w[at + N_CR3 + 1]! & limits.addressHi) !== 0) return NCR3_MBZ;
-    if (!areTypes(w[at + G_PAT]!) || !areTypes(w[at + G_PAT + 1]!)) return BAD_PAT;
+    if (!isPat(w[at + G_PAT]!, w[at + G_PAT + 1]!)) return BAD_PAT;
   }
   if ((w[at + VINTR]! & VINTR_NMI_ENABLE) !== 0 && (maps & NMI_INTERCEPT) === 0) return VNMI_NO_NMI;
   return LEGAL;
@@ -185,11 +183,4 @@ function isLegalEvent(event: number): boolean {
     default:
       return false;
   }
-}
-
-/** Whether the four bytes are memory types that PAT may have. */
-function areTypes(word: number): boolean {
-  if ((word & 0xf8f8_f8f8) !== 0) return false;
-  for (let at = 0; at < 32; at += 8) if (((PAT_TYPES >> ((word >> at) & 7)) & 1) === 0) return false;
-  return true;
 }

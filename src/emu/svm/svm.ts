@@ -118,6 +118,8 @@ export class Svm implements Virtualization {
   private readonly nested: readonly [NestedPaging, NestedPaging];
   private readonly asids = new Map<number, Spaces>();
   private running: Spaces = { space: 0, globals: 0 };
+  /** Whose spaces those are; -1: nobody's. */
+  private lastAsid = -1;
   private hostSpace = 0;
   private hostGlobals = 0;
   /** The first word of the host save area. */
@@ -379,6 +381,8 @@ export class Svm implements Virtualization {
       this.hostSpace = tlb.fresh();
       this.hostGlobals = tlb.fresh();
     }
+    if (asid === this.lastAsid && command === 0) return this.running;
+    this.lastAsid = asid;
     let spaces = this.asids.get(asid);
     if (spaces === undefined) {
       spaces = { space: tlb.fresh(), globals: tlb.fresh() };

@@ -11,6 +11,7 @@ import {
   isLegalRflags,
 } from '../control.js';
 import { EVENT_TYPE, VECTOR } from '../core/status.js';
+import { isPat } from '../memory-types.js';
 import { msrNamed } from '../msr-rows.js';
 import type { Silicon } from '../silicon.js';
 import type { Allowed, VmxCapabilities } from './capabilities.js';
@@ -285,18 +286,6 @@ function isFixed(lo: Int32Array, hi: Int32Array, cr0: number, cr4: number, capab
     (lo[cr4]! & ~capabilities.cr4Fixed1Lo) === 0 &&
     (hi[cr4]! & ~capabilities.cr4Fixed1Hi) === 0
   );
-}
-
-/** UC, WC, WT, WP, WB, UC- as bits. */
-const PAT_TYPES = 0b1111_0011;
-
-function isPat(lo: number, hi: number): boolean {
-  for (let at = 0; at < 32; at += 8) {
-    const low = (lo >>> at) & 0xff;
-    const high = (hi >>> at) & 0xff;
-    if (low > 7 || high > 7 || ((PAT_TYPES >> low) & 1) === 0 || ((PAT_TYPES >> high) & 1) === 0) return false;
-  }
-  return true;
 }
 
 /** 28.2.2 to 28.2.4. */
