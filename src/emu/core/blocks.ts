@@ -4,16 +4,13 @@ import { PAGING_OK } from '../paging.js';
 import type { Core } from './core.js';
 import { carried, translationFault, undefinedOpcode } from './linear.js';
 import { dropDeadFlags, endsBlock, lower, MICRO_WORDS } from './lower.js';
+import { CONSTANTS, FIRST_CONSTANT } from './registers.js';
 
 /**
  * Decoded code. A block is a run of instructions of one page, decoded and lowered once: up to the first that can branch
  * or change what comes after it, up to {@link BLOCK_LIMIT}, up to the page's end. Blocks are found by linear address and
  * address space; a block whose page was written since is compared with its bytes before it is used again.
  */
-
-/** Slots for constants of decoded code in the register file. */
-export const CONSTANTS = 4096;
-const FIRST_CONSTANT = 18;
 
 const BLOCK_LIMIT = 32;
 const BLOCKS = 1024;

@@ -10,7 +10,7 @@ import { Mmu } from '../paging.js';
 import { ACCESS } from '../paging-rows.js';
 import type { RawCpuid } from '../raw-cpuid.js';
 import type { Silicon } from '../silicon.js';
-import { BlockCache, CONSTANTS } from './blocks.js';
+import { BlockCache } from './blocks.js';
 import { compiledEngine } from './compiled.js';
 import { type Engine, type EngineName, INTERPRETER } from './engine.js';
 import { AC, F, STATUS_FLAGS, setStatusFlags, statusFlags } from './flags.js';
@@ -18,13 +18,12 @@ import { closedSets, Gates } from './gates.js';
 import { type Exit, emptyExit, type GuestWorld } from './guest-world.js';
 import { Interrupts } from './interrupts.js';
 import { Monitors } from './monitors.js';
+import { HIGH_HALVES, SLOT } from './registers.js';
 import { run } from './run.js';
 import { ACTIVITY, EVENT, type Stop } from './status.js';
 import { RollingTrace, type TraceSink } from './trace.js';
 import { Transaction } from './transaction.js';
 
-/** Register file slots: general registers 0–15, then these, then the constants of decoded code. */
-export const SLOT = { RIP: 16, ZERO: 17 } as const;
 export const RAX = 0;
 export const RCX = 1;
 export const RDX = 2;
@@ -105,9 +104,11 @@ export class Core {
   readonly costs: Costs;
   readonly memory: PhysicalMemory;
 
-  /** Low and high halves of the register file; see {@link SLOT}. */
-  readonly lo = new Int32Array(SLOT.ZERO + 1 + CONSTANTS);
-  readonly hi = new Int32Array(SLOT.ZERO + 1 + CONSTANTS);
+  /** Low and high halves of the register file; see `registers.ts`. */
+  readonly lo: Int32Array;
+  readonly hi: Int32Array;
+  /** The same in one array: the low halves, then, from {@link HIGH_HALVES} on, the upper halves. */
+  readonly registers = new Int32Array(2 * HIGH_HALVES);
   /** RFLAGS, see `flags.ts`. */
   readonly f = new Int32Array(F.WORDS);
   /** What a load found, what a store stores. */
@@ -209,6 +210,8 @@ export class Core {
   private closed: Uint8Array | null = null;
 
   constructor(options: CoreOptions) {
+    this.lo = this.registers.subarray(0, HIGH_HALVES);
+    this.hi = this.registers.subarray(HIGH_HALVES);
     this.id = options.id ?? 0;
     this.cpuid = options.cpuid;
     this.silicon = options.silicon;

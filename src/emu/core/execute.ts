@@ -5,6 +5,7 @@ import { carry, condition, F, KIND, shifted, shifted32, WIDTH, zero } from './fl
 import { integer } from './integer.js';
 import { generalProtection, load, loadStack, store, storeStack, undefinedOpcode } from './linear.js';
 import { MICRO_WORDS, X } from './lower.js';
+import { HIGH_HALVES } from './registers.js';
 import { FAULT, JUMP, NEXT, SPLIT } from './status.js';
 import { system } from './system.js';
 
@@ -80,6 +81,7 @@ const QUICK = QUICK_HALF;
 const QUICK_SHIFT = QUICK_ACCESS;
 const words = MICRO_WORDS;
 const insnWords = INSN_WORDS;
+const HIGH = HIGH_HALVES;
 const kindAt = F.KIND;
 const resLo = F.RES_LO;
 const resHi = F.RES_HI;
@@ -98,6 +100,8 @@ const inc32 = KIND.INC | WIDTH.DWORD;
 const dec32 = KIND.DEC | WIDTH.DWORD;
 const rsp = 4;
 const rip = 16;
+const rspHigh = rsp + HIGH;
+const ripHigh = rip + HIGH;
 
 /**
  * Executes micro-operations `from` to `to` (numbers; exclusive) of a block.
@@ -107,29 +111,32 @@ const rip = 16;
  *   status of the instruction in `core.at`
  */
 export function execute(core: Core, from: number, to: number, which: number): number {
-  const { lo, hi, f, v, blocks } = core;
+  const { registers: r, f, v, blocks } = core;
   const { quick } = core.mmu.tlb;
   const x = blocks.micros;
   const { now } = core.clock;
+  const opAt = which | 0;
   const end = to * words;
-  for (let m = from * words; m < end; m += words) {
-    const a = x[m + 1]!;
-    const b = x[m + 2]!;
-    const op = x[m + which]!;
+  for (let m = from * words; m < end; m = (m + words) | 0) {
+    const a = x[(m + 1) | 0]!;
+    const b = x[(m + 2) | 0]!;
+    const aHigh = (a + HIGH) | 0;
+    const bHigh = (b + HIGH) | 0;
+    const op = x[(m + opAt) | 0]!;
     switch (op) {
       case INTEGER: {
-        const status = integer(core, x[m + 5]! * insnWords);
+        const status = integer(core, x[(m + 5) | 0]! * insnWords);
         if (status !== NEXT) {
-          core.at = x[m + 5]!;
+          core.at = x[(m + 5) | 0]!;
           return status;
         }
         if (blocks.hit) return splits(core, m, end);
         break;
       }
       case SYSTEM: {
-        const status = system(core, x[m + 5]! * insnWords);
+        const status = system(core, x[(m + 5) | 0]! * insnWords);
         if (status !== NEXT) {
-          core.at = x[m + 5]!;
+          core.at = x[(m + 5) | 0]!;
           return status;
         }
         break;
@@ -137,38 +144,38 @@ export function execute(core: Core, from: number, to: number, which: number): nu
       case NOP:
         break;
       case MOV64:
-        lo[a] = lo[b]!;
-        hi[a] = hi[b]!;
+        r[a] = r[b]!;
+        r[aHigh] = r[bHigh]!;
         break;
       case MOV32:
-        lo[a] = lo[b]!;
-        hi[a] = 0;
+        r[a] = r[b]!;
+        r[aHigh] = 0;
         break;
       case LOAD64: {
         const at = address(core, m);
         const place = quickPlace(quick, at, core.addressHi, core.readAccess, 0, core.mmu.tlb.current);
         if (place >= 0 && (at & 0xfff) <= 0xff8 && (at & 3) === 0) {
           const { words: w } = core.memory;
-          lo[a] = w[place >> 2]!;
-          hi[a] = w[(place >> 2) + 1]!;
+          r[a] = w[place >> 2]!;
+          r[aHigh] = w[(place >> 2) + 1]!;
           break;
         }
         if (load(core, at, core.addressHi, 8) !== NEXT) return faults(core, m);
-        lo[a] = v[0]!;
-        hi[a] = v[1]!;
+        r[a] = v[0]!;
+        r[aHigh] = v[1]!;
         break;
       }
       case LOAD32: {
         const at = address(core, m);
         const place = quickPlace(quick, at, core.addressHi, core.readAccess, 0, core.mmu.tlb.current);
         if (place >= 0 && (at & 3) === 0) {
-          lo[a] = core.memory.words[place >> 2]!;
-          hi[a] = 0;
+          r[a] = core.memory.words[place >> 2]!;
+          r[aHigh] = 0;
           break;
         }
         if (load(core, at, core.addressHi, 4) !== NEXT) return faults(core, m);
-        lo[a] = v[0]!;
-        hi[a] = 0;
+        r[a] = v[0]!;
+        r[aHigh] = 0;
         break;
       }
       case STORE64: {
@@ -176,10 +183,10 @@ export function execute(core: Core, from: number, to: number, which: number): nu
         const place = quickPlace(quick, at, core.addressHi, core.writeAccess, QUICK, core.mmu.tlb.current);
         if (place >= 0 && (at & 0xfff) <= 0xff8 && (at & 3) === 0 && !core.watched) {
           const { words: w } = core.memory;
-          w[place >> 2] = lo[a]!;
-          w[(place >> 2) + 1] = hi[a]!;
+          w[place >> 2] = r[a]!;
+          w[(place >> 2) + 1] = r[aHigh]!;
           blocks.wrote(place);
-        } else if (store(core, at, core.addressHi, 8, lo[a]!, hi[a]!) !== NEXT) return faults(core, m);
+        } else if (store(core, at, core.addressHi, 8, r[a]!, r[aHigh]!) !== NEXT) return faults(core, m);
         if (blocks.hit) return splits(core, m, end);
         break;
       }
@@ -187,25 +194,25 @@ export function execute(core: Core, from: number, to: number, which: number): nu
         const at = address(core, m);
         const place = quickPlace(quick, at, core.addressHi, core.writeAccess, QUICK, core.mmu.tlb.current);
         if (place >= 0 && (at & 3) === 0 && !core.watched) {
-          core.memory.words[place >> 2] = lo[a]!;
+          core.memory.words[place >> 2] = r[a]!;
           blocks.wrote(place);
-        } else if (store(core, at, core.addressHi, 4, lo[a]!, 0) !== NEXT) return faults(core, m);
+        } else if (store(core, at, core.addressHi, 4, r[a]!, 0) !== NEXT) return faults(core, m);
         if (blocks.hit) return splits(core, m, end);
         break;
       }
       case LEA64:
-        lo[a] = address(core, m);
-        hi[a] = core.addressHi;
+        r[a] = address(core, m);
+        r[aHigh] = core.addressHi;
         break;
       case ADD64: {
-        const al = lo[a]!;
-        const ah = hi[a]!;
-        const bl = lo[b]!;
-        const bh = hi[b]!;
+        const al = r[a]!;
+        const ah = r[aHigh]!;
+        const bl = r[b]!;
+        const bh = r[bHigh]!;
         const rl = (al + bl) | 0;
         const rh = (ah + bh + (rl >>> 0 < al >>> 0 ? 1 : 0)) | 0;
-        lo[a] = rl;
-        hi[a] = rh;
+        r[a] = rl;
+        r[aHigh] = rh;
         f[kindAt] = add64;
         f[resLo] = rl;
         f[resHi] = rh;
@@ -215,15 +222,15 @@ export function execute(core: Core, from: number, to: number, which: number): nu
       }
       case SUB64:
       case CMP64: {
-        const al = lo[a]!;
-        const ah = hi[a]!;
-        const bl = lo[b]!;
-        const bh = hi[b]!;
+        const al = r[a]!;
+        const ah = r[aHigh]!;
+        const bl = r[b]!;
+        const bh = r[bHigh]!;
         const rl = (al - bl) | 0;
         const rh = (ah - bh - (al >>> 0 < bl >>> 0 ? 1 : 0)) | 0;
         if (op === SUB64) {
-          lo[a] = rl;
-          hi[a] = rh;
+          r[a] = rl;
+          r[aHigh] = rh;
         }
         f[kindAt] = sub64;
         f[resLo] = rl;
@@ -233,37 +240,37 @@ export function execute(core: Core, from: number, to: number, which: number): nu
         break;
       }
       case OR64:
-        lo[a] = lo[a]! | lo[b]!;
-        hi[a] = hi[a]! | hi[b]!;
+        r[a] = r[a]! | r[b]!;
+        r[aHigh] = r[aHigh]! | r[bHigh]!;
         f[kindAt] = logic64;
-        f[resLo] = lo[a]!;
-        f[resHi] = hi[a]!;
+        f[resLo] = r[a]!;
+        f[resHi] = r[aHigh]!;
         break;
       case AND64:
-        lo[a] = lo[a]! & lo[b]!;
-        hi[a] = hi[a]! & hi[b]!;
+        r[a] = r[a]! & r[b]!;
+        r[aHigh] = r[aHigh]! & r[bHigh]!;
         f[kindAt] = logic64;
-        f[resLo] = lo[a]!;
-        f[resHi] = hi[a]!;
+        f[resLo] = r[a]!;
+        f[resHi] = r[aHigh]!;
         break;
       case XOR64:
-        lo[a] = lo[a]! ^ lo[b]!;
-        hi[a] = hi[a]! ^ hi[b]!;
+        r[a] = r[a]! ^ r[b]!;
+        r[aHigh] = r[aHigh]! ^ r[bHigh]!;
         f[kindAt] = logic64;
-        f[resLo] = lo[a]!;
-        f[resHi] = hi[a]!;
+        f[resLo] = r[a]!;
+        f[resHi] = r[aHigh]!;
         break;
       case TEST64:
         f[kindAt] = logic64;
-        f[resLo] = lo[a]! & lo[b]!;
-        f[resHi] = hi[a]! & hi[b]!;
+        f[resLo] = r[a]! & r[b]!;
+        f[resHi] = r[aHigh]! & r[bHigh]!;
         break;
       case ADD32: {
-        const al = lo[a]!;
-        const bl = lo[b]!;
+        const al = r[a]!;
+        const bl = r[b]!;
         const rl = (al + bl) | 0;
-        lo[a] = rl;
-        hi[a] = 0;
+        r[a] = rl;
+        r[aHigh] = 0;
         f[kindAt] = add32;
         f[resLo] = 0;
         f[resHi] = rl;
@@ -273,12 +280,12 @@ export function execute(core: Core, from: number, to: number, which: number): nu
       }
       case SUB32:
       case CMP32: {
-        const al = lo[a]!;
-        const bl = lo[b]!;
+        const al = r[a]!;
+        const bl = r[b]!;
         const rl = (al - bl) | 0;
         if (op === SUB32) {
-          lo[a] = rl;
-          hi[a] = 0;
+          r[a] = rl;
+          r[aHigh] = 0;
         }
         f[kindAt] = sub32;
         f[resLo] = 0;
@@ -288,39 +295,39 @@ export function execute(core: Core, from: number, to: number, which: number): nu
         break;
       }
       case OR32:
-        lo[a] = lo[a]! | lo[b]!;
-        hi[a] = 0;
+        r[a] = r[a]! | r[b]!;
+        r[aHigh] = 0;
         f[kindAt] = logic32;
         f[resLo] = 0;
-        f[resHi] = lo[a]!;
+        f[resHi] = r[a]!;
         break;
       case AND32:
-        lo[a] = lo[a]! & lo[b]!;
-        hi[a] = 0;
+        r[a] = r[a]! & r[b]!;
+        r[aHigh] = 0;
         f[kindAt] = logic32;
         f[resLo] = 0;
-        f[resHi] = lo[a]!;
+        f[resHi] = r[a]!;
         break;
       case XOR32:
-        lo[a] = lo[a]! ^ lo[b]!;
-        hi[a] = 0;
+        r[a] = r[a]! ^ r[b]!;
+        r[aHigh] = 0;
         f[kindAt] = logic32;
         f[resLo] = 0;
-        f[resHi] = lo[a]!;
+        f[resHi] = r[a]!;
         break;
       case TEST32:
         f[kindAt] = logic32;
         f[resLo] = 0;
-        f[resHi] = lo[a]! & lo[b]!;
+        f[resHi] = r[a]! & r[b]!;
         break;
       case INC64: {
         f[carryAt] = carry(f) ? 1 : 0;
-        const al = lo[a]!;
-        const ah = hi[a]!;
+        const al = r[a]!;
+        const ah = r[aHigh]!;
         const rl = (al + 1) | 0;
         const rh = (ah + (rl === 0 ? 1 : 0)) | 0;
-        lo[a] = rl;
-        hi[a] = rh;
+        r[a] = rl;
+        r[aHigh] = rh;
         f[kindAt] = inc64;
         f[resLo] = rl;
         f[resHi] = rh;
@@ -330,12 +337,12 @@ export function execute(core: Core, from: number, to: number, which: number): nu
       }
       case DEC64: {
         f[carryAt] = carry(f) ? 1 : 0;
-        const al = lo[a]!;
-        const ah = hi[a]!;
+        const al = r[a]!;
+        const ah = r[aHigh]!;
         const rl = (al - 1) | 0;
         const rh = (ah - (al === 0 ? 1 : 0)) | 0;
-        lo[a] = rl;
-        hi[a] = rh;
+        r[a] = rl;
+        r[aHigh] = rh;
         f[kindAt] = dec64;
         f[resLo] = rl;
         f[resHi] = rh;
@@ -346,10 +353,10 @@ export function execute(core: Core, from: number, to: number, which: number): nu
       case INC32:
       case DEC32: {
         f[carryAt] = carry(f) ? 1 : 0;
-        const al = lo[a]!;
+        const al = r[a]!;
         const rl = op === INC32 ? (al + 1) | 0 : (al - 1) | 0;
-        lo[a] = rl;
-        hi[a] = 0;
+        r[a] = rl;
+        r[aHigh] = 0;
         f[kindAt] = op === INC32 ? inc32 : dec32;
         f[resLo] = 0;
         f[resHi] = rl;
@@ -358,208 +365,208 @@ export function execute(core: Core, from: number, to: number, which: number): nu
         break;
       }
       case SHL64: {
-        const count = x[m + 7]!;
-        const l = lo[a]!;
-        const h = hi[a]!;
+        const count = x[(m + 7) | 0]!;
+        const l = r[a]!;
+        const h = r[aHigh]!;
         const out = count > 32 ? l >>> (64 - count) : count === 32 ? h : h >>> (32 - count);
-        lo[a] = count >= 32 ? 0 : l << count;
-        hi[a] = count >= 32 ? l << (count - 32) : (h << count) | (l >>> (32 - count));
+        r[a] = count >= 32 ? 0 : l << count;
+        r[aHigh] = count >= 32 ? l << (count - 32) : (h << count) | (l >>> (32 - count));
         // The last bit out is the lowest of what left at the top; of a shift by 32 it is bit 0 of the high half.
         const last = out & 1;
-        shifted(f, lo[a]!, hi[a]!, last, (hi[a]! >>> 31) ^ last);
+        shifted(f, r[a]!, r[aHigh]!, last, (r[aHigh]! >>> 31) ^ last);
         break;
       }
       case SHR64: {
-        const count = x[m + 7]!;
-        const l = lo[a]!;
-        const h = hi[a]!;
+        const count = x[(m + 7) | 0]!;
+        const l = r[a]!;
+        const h = r[aHigh]!;
         const last = (count > 32 ? h >>> (count - 33) : l >>> (count - 1)) & 1;
-        lo[a] = count >= 32 ? h >>> (count - 32) : (l >>> count) | (h << (32 - count));
-        hi[a] = count >= 32 ? 0 : h >>> count;
-        shifted(f, lo[a]!, hi[a]!, last, h >>> 31);
+        r[a] = count >= 32 ? h >>> (count - 32) : (l >>> count) | (h << (32 - count));
+        r[aHigh] = count >= 32 ? 0 : h >>> count;
+        shifted(f, r[a]!, r[aHigh]!, last, h >>> 31);
         break;
       }
       case SAR64: {
-        const count = x[m + 7]!;
-        const l = lo[a]!;
-        const h = hi[a]!;
+        const count = x[(m + 7) | 0]!;
+        const l = r[a]!;
+        const h = r[aHigh]!;
         const last = (count > 32 ? h >> (count - 33) : l >>> (count - 1)) & 1;
-        lo[a] = count >= 32 ? h >> (count - 32) : (l >>> count) | (h << (32 - count));
-        hi[a] = count >= 32 ? h >> 31 : h >> count;
-        shifted(f, lo[a]!, hi[a]!, last, 0);
+        r[a] = count >= 32 ? h >> (count - 32) : (l >>> count) | (h << (32 - count));
+        r[aHigh] = count >= 32 ? h >> 31 : h >> count;
+        shifted(f, r[a]!, r[aHigh]!, last, 0);
         break;
       }
       case SHL32: {
-        const count = x[m + 7]!;
-        const l = lo[a]!;
-        lo[a] = l << count;
-        hi[a] = 0;
+        const count = x[(m + 7) | 0]!;
+        const l = r[a]!;
+        r[a] = l << count;
+        r[aHigh] = 0;
         const last = (l >>> (32 - count)) & 1;
-        shifted32(f, lo[a]!, last, (lo[a]! >>> 31) ^ last);
+        shifted32(f, r[a]!, last, (r[a]! >>> 31) ^ last);
         break;
       }
       case SHR32: {
-        const count = x[m + 7]!;
-        const l = lo[a]!;
-        lo[a] = l >>> count;
-        hi[a] = 0;
-        shifted32(f, lo[a]!, (l >>> (count - 1)) & 1, l >>> 31);
+        const count = x[(m + 7) | 0]!;
+        const l = r[a]!;
+        r[a] = l >>> count;
+        r[aHigh] = 0;
+        shifted32(f, r[a]!, (l >>> (count - 1)) & 1, l >>> 31);
         break;
       }
       case SAR32: {
-        const count = x[m + 7]!;
-        const l = lo[a]!;
-        lo[a] = l >> count;
-        hi[a] = 0;
-        shifted32(f, lo[a]!, (l >>> (count - 1)) & 1, 0);
+        const count = x[(m + 7) | 0]!;
+        const l = r[a]!;
+        r[a] = l >> count;
+        r[aHigh] = 0;
+        shifted32(f, r[a]!, (l >>> (count - 1)) & 1, 0);
         break;
       }
       case ADD64_QUIET: {
-        const al = lo[a]!;
-        const rl = (al + lo[b]!) | 0;
-        hi[a] = hi[a]! + hi[b]! + (rl >>> 0 < al >>> 0 ? 1 : 0);
-        lo[a] = rl;
+        const al = r[a]!;
+        const rl = (al + r[b]!) | 0;
+        r[aHigh] = r[aHigh]! + r[bHigh]! + (rl >>> 0 < al >>> 0 ? 1 : 0);
+        r[a] = rl;
         break;
       }
       case SUB64_QUIET: {
-        const al = lo[a]!;
-        const bl = lo[b]!;
-        hi[a] = hi[a]! - hi[b]! - (al >>> 0 < bl >>> 0 ? 1 : 0);
-        lo[a] = al - bl;
+        const al = r[a]!;
+        const bl = r[b]!;
+        r[aHigh] = r[aHigh]! - r[bHigh]! - (al >>> 0 < bl >>> 0 ? 1 : 0);
+        r[a] = al - bl;
         break;
       }
       case AND64_QUIET:
-        lo[a] = lo[a]! & lo[b]!;
-        hi[a] = hi[a]! & hi[b]!;
+        r[a] = r[a]! & r[b]!;
+        r[aHigh] = r[aHigh]! & r[bHigh]!;
         break;
       case OR64_QUIET:
-        lo[a] = lo[a]! | lo[b]!;
-        hi[a] = hi[a]! | hi[b]!;
+        r[a] = r[a]! | r[b]!;
+        r[aHigh] = r[aHigh]! | r[bHigh]!;
         break;
       case XOR64_QUIET:
-        lo[a] = lo[a]! ^ lo[b]!;
-        hi[a] = hi[a]! ^ hi[b]!;
+        r[a] = r[a]! ^ r[b]!;
+        r[aHigh] = r[aHigh]! ^ r[bHigh]!;
         break;
       case ADD32_QUIET:
-        lo[a] = lo[a]! + lo[b]!;
-        hi[a] = 0;
+        r[a] = r[a]! + r[b]!;
+        r[aHigh] = 0;
         break;
       case SUB32_QUIET:
-        lo[a] = lo[a]! - lo[b]!;
-        hi[a] = 0;
+        r[a] = r[a]! - r[b]!;
+        r[aHigh] = 0;
         break;
       case AND32_QUIET:
-        lo[a] = lo[a]! & lo[b]!;
-        hi[a] = 0;
+        r[a] = r[a]! & r[b]!;
+        r[aHigh] = 0;
         break;
       case OR32_QUIET:
-        lo[a] = lo[a]! | lo[b]!;
-        hi[a] = 0;
+        r[a] = r[a]! | r[b]!;
+        r[aHigh] = 0;
         break;
       case XOR32_QUIET:
-        lo[a] = lo[a]! ^ lo[b]!;
-        hi[a] = 0;
+        r[a] = r[a]! ^ r[b]!;
+        r[aHigh] = 0;
         break;
       case INC64_QUIET: {
-        const rl = (lo[a]! + 1) | 0;
-        lo[a] = rl;
-        if (rl === 0) hi[a] = hi[a]! + 1;
+        const rl = (r[a]! + 1) | 0;
+        r[a] = rl;
+        if (rl === 0) r[aHigh] = r[aHigh]! + 1;
         break;
       }
       case DEC64_QUIET: {
-        const al = lo[a]!;
-        lo[a] = al - 1;
-        if (al === 0) hi[a] = hi[a]! - 1;
+        const al = r[a]!;
+        r[a] = al - 1;
+        if (al === 0) r[aHigh] = r[aHigh]! - 1;
         break;
       }
       case SHL64_QUIET: {
-        const count = x[m + 7]!;
-        const l = lo[a]!;
-        lo[a] = count >= 32 ? 0 : l << count;
-        hi[a] = count >= 32 ? l << (count - 32) : (hi[a]! << count) | (l >>> (32 - count));
+        const count = x[(m + 7) | 0]!;
+        const l = r[a]!;
+        r[a] = count >= 32 ? 0 : l << count;
+        r[aHigh] = count >= 32 ? l << (count - 32) : (r[aHigh]! << count) | (l >>> (32 - count));
         break;
       }
       case SHR64_QUIET: {
-        const count = x[m + 7]!;
-        const h = hi[a]!;
-        lo[a] = count >= 32 ? h >>> (count - 32) : (lo[a]! >>> count) | (h << (32 - count));
-        hi[a] = count >= 32 ? 0 : h >>> count;
+        const count = x[(m + 7) | 0]!;
+        const h = r[aHigh]!;
+        r[a] = count >= 32 ? h >>> (count - 32) : (r[a]! >>> count) | (h << (32 - count));
+        r[aHigh] = count >= 32 ? 0 : h >>> count;
         break;
       }
       case SHL32_QUIET:
-        lo[a] = lo[a]! << x[m + 7]!;
-        hi[a] = 0;
+        r[a] = r[a]! << x[(m + 7) | 0]!;
+        r[aHigh] = 0;
         break;
       case SHR32_QUIET:
-        lo[a] = lo[a]! >>> x[m + 7]!;
-        hi[a] = 0;
+        r[a] = r[a]! >>> x[(m + 7) | 0]!;
+        r[aHigh] = 0;
         break;
       case PUSH64: {
-        const l = (lo[rsp]! - 8) | 0;
-        const h = (hi[rsp]! - (lo[rsp]! >>> 0 < 8 ? 1 : 0)) | 0;
-        if (pushAt(core, l, h, lo[a]!, hi[a]!) !== NEXT) return faults(core, m);
-        lo[rsp] = l;
-        hi[rsp] = h;
+        const l = (r[rsp]! - 8) | 0;
+        const h = (r[rspHigh]! - (r[rsp]! >>> 0 < 8 ? 1 : 0)) | 0;
+        if (pushAt(core, l, h, r[a]!, r[aHigh]!) !== NEXT) return faults(core, m);
+        r[rsp] = l;
+        r[rspHigh] = h;
         if (blocks.hit) return splits(core, m, end);
         break;
       }
       case POP64: {
-        if (popAt(core, lo[rsp]!, hi[rsp]!) !== NEXT) return faults(core, m);
-        const l = (lo[rsp]! + 8) | 0;
-        hi[rsp] = (hi[rsp]! + (l >>> 0 < 8 ? 1 : 0)) | 0;
-        lo[rsp] = l;
-        lo[a] = v[0]!;
-        hi[a] = v[1]!;
+        if (popAt(core, r[rsp]!, r[rspHigh]!) !== NEXT) return faults(core, m);
+        const l = (r[rsp]! + 8) | 0;
+        r[rspHigh] = (r[rspHigh]! + (l >>> 0 < 8 ? 1 : 0)) | 0;
+        r[rsp] = l;
+        r[a] = v[0]!;
+        r[aHigh] = v[1]!;
         break;
       }
       case JE:
       case JNE:
         if (zero(f) !== (op === JE)) break;
-        lo[rip] = lo[b]!;
-        hi[rip] = hi[b]!;
+        r[rip] = r[b]!;
+        r[ripHigh] = r[bHigh]!;
         now[0]! += core.takenExtra;
         return JUMP;
       case JCC:
         if (!condition(f, a)) break;
-        lo[rip] = lo[b]!;
-        hi[rip] = hi[b]!;
+        r[rip] = r[b]!;
+        r[ripHigh] = r[bHigh]!;
         now[0]! += core.takenExtra;
         return JUMP;
       case JMP:
-        lo[rip] = lo[b]!;
-        hi[rip] = hi[b]!;
+        r[rip] = r[b]!;
+        r[ripHigh] = r[bHigh]!;
         return JUMP;
       case CALL: {
-        const l = (lo[rsp]! - 8) | 0;
-        const h = (hi[rsp]! - (lo[rsp]! >>> 0 < 8 ? 1 : 0)) | 0;
-        if (pushAt(core, l, h, lo[a]!, hi[a]!) !== NEXT) return faults(core, m);
-        lo[rsp] = l;
-        hi[rsp] = h;
-        lo[rip] = lo[b]!;
-        hi[rip] = hi[b]!;
+        const l = (r[rsp]! - 8) | 0;
+        const h = (r[rspHigh]! - (r[rsp]! >>> 0 < 8 ? 1 : 0)) | 0;
+        if (pushAt(core, l, h, r[a]!, r[aHigh]!) !== NEXT) return faults(core, m);
+        r[rsp] = l;
+        r[rspHigh] = h;
+        r[rip] = r[b]!;
+        r[ripHigh] = r[bHigh]!;
         return JUMP;
       }
       case RET: {
-        if (popAt(core, lo[rsp]!, hi[rsp]!) !== NEXT) return faults(core, m);
+        if (popAt(core, r[rsp]!, r[rspHigh]!) !== NEXT) return faults(core, m);
         if (!core.isCanonical(v[1]!)) {
-          core.at = x[m + 5]!;
+          core.at = x[(m + 5) | 0]!;
           return generalProtection(core);
         }
-        const l = (lo[rsp]! + 8) | 0;
-        hi[rsp] = (hi[rsp]! + (l >>> 0 < 8 ? 1 : 0)) | 0;
-        lo[rsp] = l;
-        lo[rip] = v[0]!;
-        hi[rip] = v[1]!;
+        const l = (r[rsp]! + 8) | 0;
+        r[rspHigh] = (r[rspHigh]! + (l >>> 0 < 8 ? 1 : 0)) | 0;
+        r[rsp] = l;
+        r[rip] = v[0]!;
+        r[ripHigh] = v[1]!;
         return JUMP;
       }
       case UNDEFINED:
-        core.at = x[m + 5]!;
+        core.at = x[(m + 5) | 0]!;
         return undefinedOpcode(core);
       case TOO_LONG:
-        core.at = x[m + 5]!;
+        core.at = x[(m + 5) | 0]!;
         return generalProtection(core);
       default:
-        throw limit(core, x[m + 5]!);
+        throw limit(core, x[(m + 5) | 0]!);
     }
   }
   return NEXT;
@@ -599,23 +606,23 @@ function popAt(core: Core, l: number, h: number): number {
 
 /** Low half of a micro-operation's memory address; the high half goes to `core.addressHi`. */
 function address(core: Core, m: number): number {
-  const { lo, hi } = core;
+  const { registers: r } = core;
   const x = core.blocks.micros;
-  const base = x[m + 2]!;
-  const index = x[m + 3]!;
-  const displacement = x[m + 4]!;
-  const scale = x[m + 7]!;
-  const indexLo = lo[index]! << scale;
-  const indexHi = scale === 0 ? hi[index]! : (hi[index]! << scale) | (lo[index]! >>> (32 - scale));
-  const first = (lo[base]! + displacement) | 0;
-  const carryOne = first >>> 0 < lo[base]! >>> 0 ? 1 : 0;
-  const low = (first + indexLo) | 0;
-  const carryTwo = low >>> 0 < first >>> 0 ? 1 : 0;
-  core.addressHi = (hi[base]! + (displacement >> 31) + carryOne + indexHi + carryTwo) | 0;
+  const base = x[(m + 2) | 0]!;
+  const index = x[(m + 3) | 0]!;
+  const displacement = x[(m + 4) | 0]!;
+  const scale = x[(m + 7) | 0]!;
+  const baseLo = r[base]!;
+  const indexLo = r[index]!;
+  const indexHi = r[(index + HIGH) | 0]!;
+  const first = (baseLo + displacement) | 0;
+  const low = (first + (indexLo << scale)) | 0;
+  const carries = (first >>> 0 < baseLo >>> 0 ? 1 : 0) + (low >>> 0 < first >>> 0 ? 1 : 0);
+  const scaledHi = scale === 0 ? indexHi : (indexHi << scale) | (indexLo >>> (32 - scale));
+  core.addressHi = (r[(base + HIGH) | 0]! + (displacement >> 31) + scaledHi + carries) | 0;
   return low;
 }
 
-/** A memory operand has faulted. */
 function faults(core: Core, m: number): number {
   core.at = core.blocks.micros[m + 5]!;
   return FAULT;

@@ -1,5 +1,6 @@
 import { CR4_VMXE, EFER_LMA, EFER_LME, EFER_SLOT } from '../control.js';
-import { type Core, RSP, SLOT } from '../core/core.js';
+import { type Core, RSP } from '../core/core.js';
+import { SLOT } from '../core/registers.js';
 import { ACTIVITY } from '../core/status.js';
 import {
   ACTIVITY_HLT,
