@@ -132,41 +132,40 @@ const isPaging = (hostCr0: number): boolean => (hostCr0 & CR0_PG) !== 0;
 /**
  * Looks for the first thing that is illegal.
  *
- * @param w physical memory as words
- * @param at the VMCB's first word
+ * @param w the VMCB's page as words
  * @returns its number in {@link CHECKS}, 0 when there is none
  */
-export function illegal(w: Int32Array, at: number, limits: Limits, hostCr0: number): number {
-  const efer = w[at + EFER]!;
-  const cr0 = w[at + CR0]!;
-  const cr4 = w[at + CR4]!;
+export function illegal(w: Int32Array, limits: Limits, hostCr0: number): number {
+  const efer = w[EFER]!;
+  const cr0 = w[CR0]!;
+  const cr4 = w[CR4]!;
   const long = (efer & EFER_LME) !== 0 && (cr0 & CR0_PG) !== 0;
   if ((efer & EFER_SVME) === 0) return EFER_SVME_CLEAR;
   if ((cr0 & CR0_CD) === 0 && (cr0 & CR0_NW) !== 0) return CR0_CACHE;
-  if (w[at + CR0 + 1] !== 0) return CR0_HIGH;
-  if ((w[at + CR3 + 1]! & limits.addressHi) !== 0) return CR3_MBZ;
-  if ((cr4 & limits.cr4MbzLo) !== 0 || (w[at + CR4 + 1]! & limits.cr4MbzHi) !== 0) return CR4_MBZ;
-  if (w[at + DR6 + 1] !== 0) return DR6_HIGH;
-  if (w[at + DR7 + 1] !== 0) return DR7_HIGH;
-  if ((efer & limits.eferMbz) !== 0 || w[at + EFER + 1] !== 0) return EFER_MBZ;
+  if (w[CR0 + 1] !== 0) return CR0_HIGH;
+  if ((w[CR3 + 1]! & limits.addressHi) !== 0) return CR3_MBZ;
+  if ((cr4 & limits.cr4MbzLo) !== 0 || (w[CR4 + 1]! & limits.cr4MbzHi) !== 0) return CR4_MBZ;
+  if (w[DR6 + 1] !== 0) return DR6_HIGH;
+  if (w[DR7 + 1] !== 0) return DR7_HIGH;
+  if ((efer & limits.eferMbz) !== 0 || w[EFER + 1] !== 0) return EFER_MBZ;
   if ((efer & (EFER_LMA | EFER_LME)) !== 0 && !limits.longMode) return NO_LONG_MODE;
   if (long && (cr4 & CR4_PAE) === 0) return LONG_NO_PAE;
   if (long && (cr0 & CR0_PE) === 0) return LONG_NO_PE;
-  const code = (w[at + CS]! >>> 16) & (ATTRIB_L | ATTRIB_D);
+  const code = (w[CS]! >>> 16) & (ATTRIB_L | ATTRIB_D);
   if (long && code === (ATTRIB_L | ATTRIB_D)) return CODE_L_AND_D;
-  if ((w[at + MISC_4]! & VMRUN_INTERCEPT) === 0) return NO_VMRUN_INTERCEPT;
-  const maps = w[at + MISC_3]!;
-  if ((maps & MSR_INTERCEPT) !== 0 && (w[at + MSRPM + 1]! & limits.addressHi) !== 0) return MAP_BEYOND;
-  if ((maps & IOIO_INTERCEPT) !== 0 && (w[at + IOPM + 1]! & limits.addressHi) !== 0) return MAP_BEYOND;
-  if (!isLegalEvent(w[at + EVENTINJ]!)) return BAD_EVENT;
-  if (w[at + ASID] === 0) return ASID_ZERO;
+  if ((w[MISC_4]! & VMRUN_INTERCEPT) === 0) return NO_VMRUN_INTERCEPT;
+  const maps = w[MISC_3]!;
+  if ((maps & MSR_INTERCEPT) !== 0 && (w[MSRPM + 1]! & limits.addressHi) !== 0) return MAP_BEYOND;
+  if ((maps & IOIO_INTERCEPT) !== 0 && (w[IOPM + 1]! & limits.addressHi) !== 0) return MAP_BEYOND;
+  if (!isLegalEvent(w[EVENTINJ]!)) return BAD_EVENT;
+  if (w[ASID] === 0) return ASID_ZERO;
   if ((cr4 & CR4_CET) !== 0 && (cr0 & CR0_WP) === 0) return CET_NO_WP;
-  if ((w[at + NP_CONTROL]! & NP_ENABLE) !== 0) {
+  if ((w[NP_CONTROL]! & NP_ENABLE) !== 0) {
     if (!isPaging(hostCr0)) return HOST_NOT_PAGING;
-    if ((w[at + N_CR3 + 1]! & limits.addressHi) !== 0) return NCR3_MBZ;
-    if (!isPat(w[at + G_PAT]!, w[at + G_PAT + 1]!)) return BAD_PAT;
+    if ((w[N_CR3 + 1]! & limits.addressHi) !== 0) return NCR3_MBZ;
+    if (!isPat(w[G_PAT]!, w[G_PAT + 1]!)) return BAD_PAT;
   }
-  if ((w[at + VINTR]! & VINTR_NMI_ENABLE) !== 0 && (maps & NMI_INTERCEPT) === 0) return VNMI_NO_NMI;
+  if ((w[VINTR]! & VINTR_NMI_ENABLE) !== 0 && (maps & NMI_INTERCEPT) === 0) return VNMI_NO_NMI;
   return LEGAL;
 }
 

@@ -58,7 +58,7 @@ const SWITCH_SPEC_CTRL = 1 << SWITCHES.indexOf('spec-ctrl');
 
 /**
  * What world switches move between a core and memory: the host's state to the save area and back, the guest's from the VMCB
- * and back (APM volume 2, 15.5.1, 15.5.2, 15.6). Pages are told by the number of their first word.
+ * and back (APM volume 2, 15.5.1, 15.5.2, 15.6). Pages come as words.
  */
 export class SvmState {
   private readonly core: Core;
@@ -69,8 +69,6 @@ export class SvmState {
   /** What the processor keeps of the host besides the save area. */
   private hostTpr = 0;
   private hostNmiBlocked = false;
-  private hsave = -1;
-  private vmsa = -1;
   private debugSwap = false;
   /** MSRs that are switched for the guest that runs. */
   private switched: MsrMoves = SWITCHED_LISTS[0]!;
@@ -86,220 +84,210 @@ export class SvmState {
     this.hasDebugSwap = silicon.field(0x8000_001f, 0, 'eax', 14, 14) === 1;
   }
 
-  /** VMLOAD from the page that begins at word `at`. */
-  vmload(w: Int32Array, at: number): void {
+  /** VMLOAD from a page. */
+  vmload(w: Int32Array): void {
     const { core, hidden } = this;
     const { segments, tss } = core;
-    core.msrs.load(VMLOAD_LIST, w, w, at);
-    segments.fs = w[at + FS]! & 0xffff;
-    segments.gs = w[at + GS]! & 0xffff;
-    segments.ldtr = w[at + LDTR]! & 0xffff;
-    segments.tr = w[at + TR]! & 0xffff;
-    tss.limit = w[at + TR + 1]!;
-    tss.baseLo = w[at + TR + 2]!;
-    tss.baseHi = w[at + TR + 3]!;
-    hidden[0] = w[at + FS]!;
-    hidden[1] = w[at + FS + 1]!;
-    hidden[2] = w[at + GS]!;
-    hidden[3] = w[at + GS + 1]!;
-    hidden[4] = w[at + LDTR]!;
-    hidden[5] = w[at + LDTR + 1]!;
-    hidden[6] = w[at + LDTR + 2]!;
-    hidden[7] = w[at + LDTR + 3]!;
-    hidden[8] = w[at + TR]!;
+    core.msrs.load(VMLOAD_LIST, w, w);
+    segments.fs = w[FS]! & 0xffff;
+    segments.gs = w[GS]! & 0xffff;
+    segments.ldtr = w[LDTR]! & 0xffff;
+    segments.tr = w[TR]! & 0xffff;
+    tss.limit = w[TR + 1]!;
+    tss.baseLo = w[TR + 2]!;
+    tss.baseHi = w[TR + 3]!;
+    hidden[0] = w[FS]!;
+    hidden[1] = w[FS + 1]!;
+    hidden[2] = w[GS]!;
+    hidden[3] = w[GS + 1]!;
+    hidden[4] = w[LDTR]!;
+    hidden[5] = w[LDTR + 1]!;
+    hidden[6] = w[LDTR + 2]!;
+    hidden[7] = w[LDTR + 3]!;
+    hidden[8] = w[TR]!;
   }
 
   /** VMSAVE to it. */
-  vmsave(w: Int32Array, at: number): void {
+  vmsave(w: Int32Array): void {
     const { core, hidden } = this;
     const { segments, tss } = core;
-    core.msrs.store(VMLOAD_LIST, w, w, at);
-    w[at + FS] = (hidden[0]! & ~0xffff) | segments.fs;
-    w[at + FS + 1] = hidden[1]!;
-    w[at + GS] = (hidden[2]! & ~0xffff) | segments.gs;
-    w[at + GS + 1] = hidden[3]!;
-    w[at + LDTR] = (hidden[4]! & ~0xffff) | segments.ldtr;
-    w[at + LDTR + 1] = hidden[5]!;
-    w[at + LDTR + 2] = hidden[6]!;
-    w[at + LDTR + 3] = hidden[7]!;
-    w[at + TR] = (hidden[8]! & ~0xffff) | segments.tr;
-    w[at + TR + 1] = tss.limit;
-    w[at + TR + 2] = tss.baseLo;
-    w[at + TR + 3] = tss.baseHi;
+    core.msrs.store(VMLOAD_LIST, w, w);
+    w[FS] = (hidden[0]! & ~0xffff) | segments.fs;
+    w[FS + 1] = hidden[1]!;
+    w[GS] = (hidden[2]! & ~0xffff) | segments.gs;
+    w[GS + 1] = hidden[3]!;
+    w[LDTR] = (hidden[4]! & ~0xffff) | segments.ldtr;
+    w[LDTR + 1] = hidden[5]!;
+    w[LDTR + 2] = hidden[6]!;
+    w[LDTR + 3] = hidden[7]!;
+    w[TR] = (hidden[8]! & ~0xffff) | segments.tr;
+    w[TR + 1] = tss.limit;
+    w[TR + 2] = tss.baseLo;
+    w[TR + 3] = tss.baseHi;
   }
 
-  /** To the save area at word `at`. @param length bytes of VMRUN: the host goes on behind it */
-  saveHost(w: Int32Array, at: number, length: number): void {
+  /** To the save area. @param length bytes of VMRUN: the host goes on behind it */
+  saveHost(w: Int32Array, length: number): void {
     const { core } = this;
     const { segments, gdtr, idtr, control, msrs } = core;
-    w[at + ES] = segments.es;
-    w[at + CS] = segments.cs;
-    w[at + SS] = segments.ss;
-    w[at + DS] = segments.ds;
-    w[at + GDTR + 1] = gdtr.limit;
-    w[at + GDTR + 2] = gdtr.baseLo;
-    w[at + GDTR + 3] = gdtr.baseHi;
-    w[at + IDTR + 1] = idtr.limit;
-    w[at + IDTR + 2] = idtr.baseLo;
-    w[at + IDTR + 3] = idtr.baseHi;
-    w[at + EFER] = msrs.lo[EFER_SLOT]!;
-    w[at + CR0] = control.lo[0]!;
-    w[at + CR3] = control.lo[3]!;
-    w[at + CR3 + 1] = control.hi[3]!;
-    w[at + CR4] = control.lo[4]!;
-    w[at + CR4 + 1] = control.hi[4]!;
-    w[at + RFLAGS] = core.rflags;
+    w[ES] = segments.es;
+    w[CS] = segments.cs;
+    w[SS] = segments.ss;
+    w[DS] = segments.ds;
+    w[GDTR + 1] = gdtr.limit;
+    w[GDTR + 2] = gdtr.baseLo;
+    w[GDTR + 3] = gdtr.baseHi;
+    w[IDTR + 1] = idtr.limit;
+    w[IDTR + 2] = idtr.baseLo;
+    w[IDTR + 3] = idtr.baseHi;
+    w[EFER] = msrs.lo[EFER_SLOT]!;
+    w[CR0] = control.lo[0]!;
+    w[CR3] = control.lo[3]!;
+    w[CR3 + 1] = control.hi[3]!;
+    w[CR4] = control.lo[4]!;
+    w[CR4 + 1] = control.hi[4]!;
+    w[RFLAGS] = core.rflags;
     const rip = (core.lo[RIP]! + length) | 0;
-    w[at + RIP_FIELD] = rip;
-    w[at + RIP_FIELD + 1] = (core.hi[RIP]! + (rip >>> 0 < length ? 1 : 0)) | 0;
-    w[at + RSP_FIELD] = core.lo[RSP]!;
-    w[at + RSP_FIELD + 1] = core.hi[RSP]!;
-    w[at + RAX_FIELD] = core.lo[RAX]!;
-    w[at + RAX_FIELD + 1] = core.hi[RAX]!;
-    this.hsave = at;
+    w[RIP_FIELD] = rip;
+    w[RIP_FIELD + 1] = (core.hi[RIP]! + (rip >>> 0 < length ? 1 : 0)) | 0;
+    w[RSP_FIELD] = core.lo[RSP]!;
+    w[RSP_FIELD + 1] = core.hi[RSP]!;
+    w[RAX_FIELD] = core.lo[RAX]!;
+    w[RAX_FIELD + 1] = core.hi[RAX]!;
     this.hostTpr = control.lo[8]!;
     this.hostNmiBlocked = core.nmiBlocked;
   }
 
   /** Bits of {@link SWITCHES} that hold for a VMCB. */
-  private switches(w: Int32Array, at: number): number {
+  private switches(w: Int32Array): number {
     return (
-      ((w[at + NP_CONTROL]! & NP_ENABLE) !== 0 ? SWITCH_NESTED : 0) |
-      (this.hasLbr && (w[at + VIRT_EXT]! & LBR_VIRTUALIZATION) !== 0 ? SWITCH_LBR : 0) |
+      ((w[NP_CONTROL]! & NP_ENABLE) !== 0 ? SWITCH_NESTED : 0) |
+      (this.hasLbr && (w[VIRT_EXT]! & LBR_VIRTUALIZATION) !== 0 ? SWITCH_LBR : 0) |
       (this.hasCet ? SWITCH_CET : 0) |
       (this.hasSpecCtrl ? SWITCH_SPEC_CTRL : 0)
     );
   }
 
-  /** From the VMCB at word `at`. @param vmsa where an SEV-ES guest has its save area; -1: it is none */
-  loadGuest(w: Int32Array, at: number, vmsa: number): void {
+  /** From a VMCB. @param host the host's save area; `vmsa`: the save area of an SEV-ES guest, else `null` */
+  loadGuest(w: Int32Array, host: Int32Array, vmsa: Int32Array | null): void {
     const { core } = this;
     const { segments, gdtr, idtr, control } = core;
-    this.switched = SWITCHED_LISTS[this.switches(w, at)]!;
-    core.msrs.store(this.switched, w, w, this.hsave);
-    core.msrs.load(this.switched, w, w, at);
+    this.switched = SWITCHED_LISTS[this.switches(w)]!;
+    core.msrs.store(this.switched, host, host);
+    core.msrs.load(this.switched, w, w);
     if (this.hasCet) {
-      w[this.hsave + SSP] = core.ssp[0]!;
-      w[this.hsave + SSP + 1] = core.ssp[1]!;
-      core.ssp[0] = w[at + SSP]!;
-      core.ssp[1] = w[at + SSP + 1]!;
+      host[SSP] = core.ssp[0]!;
+      host[SSP + 1] = core.ssp[1]!;
+      core.ssp[0] = w[SSP]!;
+      core.ssp[1] = w[SSP + 1]!;
     }
-    this.vmsa = vmsa;
-    this.debugSwap = this.hasDebugSwap && vmsa >= 0 && (w[vmsa + SEV_FEATURES]! & SEV_DEBUG_SWAP) !== 0;
-    if (this.debugSwap) this.loadDebug(w, vmsa);
+    this.debugSwap = this.hasDebugSwap && vmsa !== null && (vmsa[SEV_FEATURES]! & SEV_DEBUG_SWAP) !== 0;
+    if (this.debugSwap) this.loadDebug(vmsa!, 0);
 
-    segments.es = w[at + ES]! & 0xffff;
-    segments.cs = w[at + CS]! & 0xffff;
-    segments.ss = w[at + SS]! & 0xffff;
-    segments.ds = w[at + DS]! & 0xffff;
-    gdtr.limit = w[at + GDTR + 1]!;
-    gdtr.baseLo = w[at + GDTR + 2]!;
-    gdtr.baseHi = w[at + GDTR + 3]!;
-    idtr.limit = w[at + IDTR + 1]!;
-    idtr.baseLo = w[at + IDTR + 2]!;
-    idtr.baseHi = w[at + IDTR + 3]!;
-    control.switchTo(w[at + CR0]!, w[at + CR3]!, w[at + CR3 + 1]!, w[at + CR4]!, w[at + CR4 + 1]!, w[at + EFER]!);
-    control.lo[2] = w[at + CR2]!;
-    control.hi[2] = w[at + CR2 + 1]!;
-    core.drLo[6] = w[at + DR6]!;
-    core.drLo[7] = w[at + DR7]!;
-    setRflags(core.f, w[at + RFLAGS]!);
-    core.lo[RIP] = w[at + RIP_FIELD]!;
-    core.hi[RIP] = w[at + RIP_FIELD + 1]!;
-    core.lo[RSP] = w[at + RSP_FIELD]!;
-    core.hi[RSP] = w[at + RSP_FIELD + 1]!;
-    core.lo[RAX] = w[at + RAX_FIELD]!;
-    core.hi[RAX] = w[at + RAX_FIELD + 1]!;
-    core.cpl = w[at + CPL]! >>> 24;
-    core.shadow = (w[at + INTERRUPT_STATE]! & INTERRUPT_SHADOW) !== 0;
+    segments.es = w[ES]! & 0xffff;
+    segments.cs = w[CS]! & 0xffff;
+    segments.ss = w[SS]! & 0xffff;
+    segments.ds = w[DS]! & 0xffff;
+    gdtr.limit = w[GDTR + 1]!;
+    gdtr.baseLo = w[GDTR + 2]!;
+    gdtr.baseHi = w[GDTR + 3]!;
+    idtr.limit = w[IDTR + 1]!;
+    idtr.baseLo = w[IDTR + 2]!;
+    idtr.baseHi = w[IDTR + 3]!;
+    control.switchTo(w[CR0]!, w[CR3]!, w[CR3 + 1]!, w[CR4]!, w[CR4 + 1]!, w[EFER]!);
+    control.lo[2] = w[CR2]!;
+    control.hi[2] = w[CR2 + 1]!;
+    core.drLo[6] = w[DR6]!;
+    core.drLo[7] = w[DR7]!;
+    setRflags(core.f, w[RFLAGS]!);
+    core.lo[RIP] = w[RIP_FIELD]!;
+    core.hi[RIP] = w[RIP_FIELD + 1]!;
+    core.lo[RSP] = w[RSP_FIELD]!;
+    core.hi[RSP] = w[RSP_FIELD + 1]!;
+    core.lo[RAX] = w[RAX_FIELD]!;
+    core.hi[RAX] = w[RAX_FIELD + 1]!;
+    core.cpl = w[CPL]! >>> 24;
+    core.shadow = (w[INTERRUPT_STATE]! & INTERRUPT_SHADOW) !== 0;
     core.nmiBlocked = false;
     core.activity = ACTIVITY.ACTIVE;
   }
 
-  /** To the VMCB at word `at`. */
-  saveGuest(w: Int32Array, at: number): void {
+  /** To a VMCB. */
+  saveGuest(w: Int32Array, vmsa: Int32Array | null): void {
     const { core } = this;
     const { segments, gdtr, idtr, control, msrs, cpl } = core;
     const dpl = cpl << ATTRIB_DPL_SHIFT;
-    saveSegment(w, at + ES, segments.es, ATTRIB_DATA | dpl);
-    saveSegment(w, at + CS, segments.cs, ATTRIB_CODE64 | dpl);
-    saveSegment(w, at + SS, segments.ss, ATTRIB_DATA | dpl);
-    saveSegment(w, at + DS, segments.ds, ATTRIB_DATA | dpl);
-    w[at + GDTR + 1] = gdtr.limit;
-    w[at + GDTR + 2] = gdtr.baseLo;
-    w[at + GDTR + 3] = gdtr.baseHi;
-    w[at + IDTR + 1] = idtr.limit;
-    w[at + IDTR + 2] = idtr.baseLo;
-    w[at + IDTR + 3] = idtr.baseHi;
-    w[at + EFER] = msrs.lo[EFER_SLOT]!;
-    w[at + CR0] = control.lo[0]!;
-    w[at + CR2] = control.lo[2]!;
-    w[at + CR2 + 1] = control.hi[2]!;
-    w[at + CR3] = control.lo[3]!;
-    w[at + CR3 + 1] = control.hi[3]!;
-    w[at + CR4] = control.lo[4]!;
-    w[at + CR4 + 1] = control.hi[4]!;
-    w[at + DR6] = core.drLo[6]!;
-    w[at + DR7] = core.drLo[7]!;
-    w[at + RFLAGS] = core.rflags;
-    w[at + RIP_FIELD] = core.lo[RIP]!;
-    w[at + RIP_FIELD + 1] = core.hi[RIP]!;
-    w[at + RSP_FIELD] = core.lo[RSP]!;
-    w[at + RSP_FIELD + 1] = core.hi[RSP]!;
-    w[at + RAX_FIELD] = core.lo[RAX]!;
-    w[at + RAX_FIELD + 1] = core.hi[RAX]!;
-    w[at + CPL] = (w[at + CPL]! & 0xff_ffff) | (cpl << 24);
-    w[at + INTERRUPT_STATE] = core.shadow ? INTERRUPT_SHADOW : 0;
-    if ((w[at + VINTR]! & VINTR_MASKING) !== 0) w[at + VINTR] = (w[at + VINTR]! & ~VINTR_TPR) | (control.lo[8]! & 0xf);
-    core.msrs.store(this.switched, w, w, at);
+    saveSegment(w, ES, segments.es, ATTRIB_DATA | dpl);
+    saveSegment(w, CS, segments.cs, ATTRIB_CODE64 | dpl);
+    saveSegment(w, SS, segments.ss, ATTRIB_DATA | dpl);
+    saveSegment(w, DS, segments.ds, ATTRIB_DATA | dpl);
+    w[GDTR + 1] = gdtr.limit;
+    w[GDTR + 2] = gdtr.baseLo;
+    w[GDTR + 3] = gdtr.baseHi;
+    w[IDTR + 1] = idtr.limit;
+    w[IDTR + 2] = idtr.baseLo;
+    w[IDTR + 3] = idtr.baseHi;
+    w[EFER] = msrs.lo[EFER_SLOT]!;
+    w[CR0] = control.lo[0]!;
+    w[CR2] = control.lo[2]!;
+    w[CR2 + 1] = control.hi[2]!;
+    w[CR3] = control.lo[3]!;
+    w[CR3 + 1] = control.hi[3]!;
+    w[CR4] = control.lo[4]!;
+    w[CR4 + 1] = control.hi[4]!;
+    w[DR6] = core.drLo[6]!;
+    w[DR7] = core.drLo[7]!;
+    w[RFLAGS] = core.rflags;
+    w[RIP_FIELD] = core.lo[RIP]!;
+    w[RIP_FIELD + 1] = core.hi[RIP]!;
+    w[RSP_FIELD] = core.lo[RSP]!;
+    w[RSP_FIELD + 1] = core.hi[RSP]!;
+    w[RAX_FIELD] = core.lo[RAX]!;
+    w[RAX_FIELD + 1] = core.hi[RAX]!;
+    w[CPL] = (w[CPL]! & 0xff_ffff) | (cpl << 24);
+    w[INTERRUPT_STATE] = core.shadow ? INTERRUPT_SHADOW : 0;
+    if ((w[VINTR]! & VINTR_MASKING) !== 0) w[VINTR] = (w[VINTR]! & ~VINTR_TPR) | (control.lo[8]! & 0xf);
+    core.msrs.store(this.switched, w, w);
     if (this.hasCet) {
-      w[at + SSP] = core.ssp[0]!;
-      w[at + SSP + 1] = core.ssp[1]!;
+      w[SSP] = core.ssp[0]!;
+      w[SSP + 1] = core.ssp[1]!;
     }
-    if (this.debugSwap) this.saveDebug(w, this.vmsa);
+    if (this.debugSwap) this.saveDebug(vmsa!);
   }
 
   /** From the save area that {@link saveHost} has filled. */
   loadHost(w: Int32Array): void {
     const { core } = this;
     const { segments, gdtr, idtr, control } = core;
-    const at = this.hsave;
-    core.msrs.load(this.switched, w, w, at);
+    core.msrs.load(this.switched, w, w);
     if (this.hasCet) {
-      core.ssp[0] = w[at + SSP]!;
-      core.ssp[1] = w[at + SSP + 1]!;
+      core.ssp[0] = w[SSP]!;
+      core.ssp[1] = w[SSP + 1]!;
     }
     // Swap type B: loaded from the host save area, although VMRUN did not save them there (B.3).
-    if (this.debugSwap) this.loadDebug(w, at + (HOST_VMSA >> 2));
+    if (this.debugSwap) this.loadDebug(w, HOST_VMSA >> 2);
 
-    segments.es = w[at + ES]! & 0xffff;
-    segments.cs = w[at + CS]! & 0xffff;
-    segments.ss = w[at + SS]! & 0xffff;
-    segments.ds = w[at + DS]! & 0xffff;
-    gdtr.limit = w[at + GDTR + 1]!;
-    gdtr.baseLo = w[at + GDTR + 2]!;
-    gdtr.baseHi = w[at + GDTR + 3]!;
-    idtr.limit = w[at + IDTR + 1]!;
-    idtr.baseLo = w[at + IDTR + 2]!;
-    idtr.baseHi = w[at + IDTR + 3]!;
-    control.switchTo(
-      w[at + CR0]! | CR0_PE,
-      w[at + CR3]!,
-      w[at + CR3 + 1]!,
-      w[at + CR4]!,
-      w[at + CR4 + 1]!,
-      w[at + EFER]!,
-    );
+    segments.es = w[ES]! & 0xffff;
+    segments.cs = w[CS]! & 0xffff;
+    segments.ss = w[SS]! & 0xffff;
+    segments.ds = w[DS]! & 0xffff;
+    gdtr.limit = w[GDTR + 1]!;
+    gdtr.baseLo = w[GDTR + 2]!;
+    gdtr.baseHi = w[GDTR + 3]!;
+    idtr.limit = w[IDTR + 1]!;
+    idtr.baseLo = w[IDTR + 2]!;
+    idtr.baseHi = w[IDTR + 3]!;
+    control.switchTo(w[CR0]! | CR0_PE, w[CR3]!, w[CR3 + 1]!, w[CR4]!, w[CR4 + 1]!, w[EFER]!);
     control.lo[8] = this.hostTpr;
     // CR2 and DR6 stay the guest's.
     core.drLo[7] = DR7_DISABLED;
-    setRflags(core.f, w[at + RFLAGS]!);
-    core.lo[RIP] = w[at + RIP_FIELD]!;
-    core.hi[RIP] = w[at + RIP_FIELD + 1]!;
-    core.lo[RSP] = w[at + RSP_FIELD]!;
-    core.hi[RSP] = w[at + RSP_FIELD + 1]!;
-    core.lo[RAX] = w[at + RAX_FIELD]!;
-    core.hi[RAX] = w[at + RAX_FIELD + 1]!;
+    setRflags(core.f, w[RFLAGS]!);
+    core.lo[RIP] = w[RIP_FIELD]!;
+    core.hi[RIP] = w[RIP_FIELD + 1]!;
+    core.lo[RSP] = w[RSP_FIELD]!;
+    core.hi[RSP] = w[RSP_FIELD + 1]!;
+    core.lo[RAX] = w[RAX_FIELD]!;
+    core.hi[RAX] = w[RAX_FIELD + 1]!;
     core.cpl = 0;
     core.shadow = false;
     core.nmiBlocked = this.hostNmiBlocked;
@@ -317,13 +305,13 @@ export class SvmState {
     core.msrs.load(DEBUG_SWAP, w, w, from);
   }
 
-  private saveDebug(w: Int32Array, to: number): void {
+  private saveDebug(w: Int32Array): void {
     const { core } = this;
     for (let n = 0; n < 4; n++) {
-      w[to + VMSA_DR0 + 2 * n] = core.drLo[n]!;
-      w[to + VMSA_DR0 + 2 * n + 1] = core.drHi[n]!;
+      w[VMSA_DR0 + 2 * n] = core.drLo[n]!;
+      w[VMSA_DR0 + 2 * n + 1] = core.drHi[n]!;
     }
-    core.msrs.store(DEBUG_SWAP, w, w, to);
+    core.msrs.store(DEBUG_SWAP, w, w);
   }
 }
 

@@ -15,7 +15,7 @@ import { NestedPaging } from '../paging-nested.js';
 import { CHECKS, type Check, illegal, type Limits, limitsOf } from './checks.js';
 import { exitCode } from './exit-rows.js';
 import { SvmState } from './state.js';
-import { PhysicalWords } from './vmcb.js';
+import { PhysicalPage } from './vmcb.js';
 import {
   ATTRIB_L,
   EVENT_HAS_ERROR,
@@ -102,7 +102,6 @@ export class Svm implements Virtualization {
   /** The guest that runs is one of SEV-ES. */
   isSevEs = false;
 
-  private readonly physical: PhysicalWords;
   private readonly state: SvmState;
   private readonly limits: Limits;
   private readonly hasNrips: boolean;
@@ -122,13 +121,14 @@ export class Svm implements Virtualization {
   private lastAsid = -1;
   private hostSpace = 0;
   private hostGlobals = 0;
-  /** The first word of the host save area. */
-  private hsave = -1;
+  /** The VMCB of the guest that runs, or ran last, the host's save area, and that of an SEV-ES guest. */
+  private page: PhysicalPage | null = null;
+  private hostPage: PhysicalPage | null = null;
+  private vmsaPage: PhysicalPage | null = null;
   private eventLo = 0;
   private eventHi = 0;
-  private vmcbAt = -1;
-  private readonly knownPages = new Float64Array(KNOWN_PAGES).fill(-1);
-  private readonly knownFrames = new Int32Array(KNOWN_PAGES);
+  private readonly knownAddresses = new Float64Array(KNOWN_PAGES).fill(-1);
+  private readonly knownPages: (PhysicalPage | null)[] = new Array(KNOWN_PAGES).fill(null);
 
   constructor(core: Core) {
     const { silicon, costs } = core;
@@ -136,7 +136,6 @@ export class Svm implements Virtualization {
     this.core = core;
     this.world = new SvmWorld(this);
     this.guestTsc = new GuestTsc(core.tsc, SVM_TSC_FRACTION);
-    this.physical = new PhysicalWords(core.memory);
     this.state = new SvmState(core);
     this.limits = limitsOf(silicon);
     this.hasNrips = silicon.has('NRIPS');
@@ -257,103 +256,100 @@ export class Svm implements Virtualization {
 
   /** Virtual GIF (15.33). Without it STGI and CLGI of a guest reach the physical flag. */
   private setGuestGif(gif: boolean): void {
-    const frame = this.vmcbAt;
-    const w = this.physical.words;
-    const vintr = w[frame + VINTR]!;
+    const w = this.page!.words;
+    const vintr = w[VINTR]!;
     if ((vintr & VINTR_GIF_ENABLE) === 0) this.setGif(gif);
-    else w[frame + VINTR] = gif ? vintr | VINTR_GIF : vintr & ~VINTR_GIF;
+    else w[VINTR] = gif ? vintr | VINTR_GIF : vintr & ~VINTR_GIF;
   }
 
-  /** The first word of a page. The pages of two or three addresses take turns: they are remembered. */
-  private frameOf(address: number): number {
+  /** A page, or `null` where there is no RAM. The pages of two or three addresses take turns: they are remembered. */
+  private pageOf(address: number): PhysicalPage | null {
     const place = (address / 0x1000) & (KNOWN_PAGES - 1);
-    if (this.knownPages[place] === address) return this.knownFrames[place]!;
-    const frame = this.physical.frame(address);
-    if (frame >= 0) {
-      this.knownPages[place] = address;
-      this.knownFrames[place] = frame;
+    if (this.knownAddresses[place] === address) return this.knownPages[place]!;
+    const page = PhysicalPage.at(this.core.memory, address);
+    if (page !== null) {
+      this.knownAddresses[place] = address;
+      this.knownPages[place] = page;
     }
-    return frame;
+    return page;
   }
 
   private loadState(address: number): void {
-    const at = this.frameOf(address);
-    this.state.vmload(this.physical.words, at);
+    this.state.vmload(this.pageOf(address)!.words);
   }
 
   private saveState(address: number): void {
-    const at = this.frameOf(address);
-    this.physical.writes(at);
-    this.state.vmsave(this.physical.words, at);
+    const page = this.pageOf(address)!;
+    page.writes();
+    this.state.vmsave(page.words);
   }
 
   // VMRUN: 15.5.1.
 
   /** @param length bytes of the instruction: the host goes on behind it */
   private enter(address: number, length: number): number {
-    const { core, physical, world } = this;
+    const { core, world } = this;
     const { control, msrs } = core;
     this.vmcb = address;
     const hsavePa = (msrs.hi[HSAVE_SLOT]! >>> 0) * WORD + (msrs.lo[HSAVE_SLOT]! >>> 0);
-    const host = this.frameOf(hsavePa);
-    const at = this.frameOf(address);
-    this.vmcbAt = at;
-    if (host < 0 || at < 0) throw core.unsupported('a VMCB or host save area outside RAM');
-    const vmsa = this.vmsaOf(at);
-    const w = physical.words;
-    this.hsave = host;
-    physical.writes(at);
-    physical.writes(host);
+    const hostPage = this.pageOf(hsavePa);
+    const page = this.pageOf(address);
+    this.page = page;
+    if (hostPage === null || page === null) throw core.unsupported('a VMCB or host save area outside RAM');
+    this.hostPage = hostPage;
+    this.vmsaPage = this.vmsaOf(page.words);
+    const w = page.words;
+    const host = hostPage.words;
+    page.writes();
+    hostPage.writes();
     this.eventLo = 0;
     this.eventHi = 0;
 
-    const refusal = illegal(w, at, this.limits, control.lo[0]!);
+    const refusal = illegal(w, this.limits, control.lo[0]!);
     this.refusal = CHECKS[refusal]!;
     if (refusal !== 0) {
-      this.invalid(w, at, length);
+      this.invalid(w, length);
       return LEFT;
     }
-    if ((w[at + EFER]! & EFER_LMA) === 0 || ((w[at + CS]! >>> 16) & ATTRIB_L) === 0)
+    if ((w[EFER]! & EFER_LMA) === 0 || ((w[CS]! >>> 16) & ATTRIB_L) === 0)
       throw new EmulatorLimit([0x0f, 0x01, 0xd8], 'VMRUN of a guest outside 64-bit mode');
 
     const { tlb } = core.mmu;
     this.hostSpace = tlb.current;
     this.hostGlobals = tlb.globals;
-    this.state.saveHost(w, host, length);
-    this.state.loadGuest(w, at, vmsa);
-    world.load(w, at);
-    this.enterWorld(w, at);
+    this.state.saveHost(host, length);
+    this.state.loadGuest(w, host, this.vmsaPage === null ? null : this.vmsaPage.words);
+    world.load(w);
+    this.enterWorld(w, host);
     this.gif = true;
-    note(core, TRACE.ENTRY, w[at + ASID]!, core.lo[RIP]!);
-    return this.firstEvent(w, at);
+    note(core, TRACE.ENTRY, w[ASID]!, core.lo[RIP]!);
+    return this.firstEvent(w);
   }
 
   /**
-   * Where the save area of an SEV-ES guest lies; -1 for all others. Its frame may come into being here, before anybody holds
-   * on to words.
+   * The save area of an SEV-ES guest; `null` for all others. It may come into being here, before anybody holds on to words.
    */
-  private vmsaOf(at: number): number {
-    const w = this.physical.words;
-    this.isSevEs = (w[at + NP_CONTROL]! & SEV_ES_ENABLE) !== 0;
-    if (!this.isSevEs) return -1;
-    const vmsa = this.physical.frame((w[at + VMSA_PTR + 1]! & 0xf_ffff) * WORD + ((w[at + VMSA_PTR]! & ~0xfff) >>> 0));
-    if (vmsa < 0) throw this.core.unsupported('a VMSA outside RAM');
+  private vmsaOf(w: Int32Array): PhysicalPage | null {
+    this.isSevEs = (w[NP_CONTROL]! & SEV_ES_ENABLE) !== 0;
+    if (!this.isSevEs) return null;
+    const vmsa = this.pageOf((w[VMSA_PTR + 1]! & 0xf_ffff) * WORD + ((w[VMSA_PTR]! & ~0xfff) >>> 0));
+    if (vmsa === null) throw this.core.unsupported('a VMSA outside RAM');
     return vmsa;
   }
 
   /** Paging, TSC, interrupts: what the guest's world is, beside its registers. */
-  private enterWorld(w: Int32Array, at: number): void {
+  private enterWorld(w: Int32Array, host: Int32Array): void {
     const { core, world, guestTsc } = this;
     const { control, msrs, mmu } = core;
-    world.nested = (w[at + NP_CONTROL]! & NP_ENABLE) === 0 ? null : this.nested[this.isHostLa57(w) ? 1 : 0];
-    if (world.nested !== null)
-      world.nested.root = (w[at + N_CR3 + 1]! & 0xf_ffff) * WORD + ((w[at + N_CR3]! & ~0xfff) >>> 0);
-    const spaces = this.spacesOf(w[at + ASID]!, w[at + TLB_CONTROL]! & 7);
+    // Nested tables have as many levels as the host's own.
+    world.nested = (w[NP_CONTROL]! & NP_ENABLE) === 0 ? null : this.nested[(host[CR4]! & CR4_LA57) === 0 ? 0 : 1];
+    if (world.nested !== null) world.nested.root = (w[N_CR3 + 1]! & 0xf_ffff) * WORD + ((w[N_CR3]! & ~0xfff) >>> 0);
+    const spaces = this.spacesOf(w[ASID]!, w[TLB_CONTROL]! & 7);
     this.running = spaces;
     mmu.switchTo(world.nested, spaces.space, spaces.globals);
 
-    guestTsc.offset[0] = w[at + TSC_OFFSET]!;
-    guestTsc.offset[1] = w[at + TSC_OFFSET + 1]!;
+    guestTsc.offset[0] = w[TSC_OFFSET]!;
+    guestTsc.offset[1] = w[TSC_OFFSET + 1]!;
     guestTsc.multiplier[0] = this.hasTscRatio ? msrs.lo[TSC_RATIO_SLOT]! : 0;
     guestTsc.multiplier[1] = this.hasTscRatio ? msrs.hi[TSC_RATIO_SLOT]! : 1;
     world.offsetsTsc =
@@ -362,15 +358,10 @@ export class Svm implements Virtualization {
       guestTsc.multiplier[0] !== 0 ||
       guestTsc.multiplier[1] !== 1;
 
-    const masking = (w[at + VINTR]! & VINTR_MASKING) !== 0;
-    world.masksInterruptsByHost = masking && (w[this.hsave + RFLAGS]! & IF) !== 0;
-    if (masking) control.lo[8] = w[at + VINTR]! & 0xf;
+    const masking = (w[VINTR]! & VINTR_MASKING) !== 0;
+    world.masksInterruptsByHost = masking && (host[RFLAGS]! & IF) !== 0;
+    if (masking) control.lo[8] = w[VINTR]! & 0xf;
     core.enterWorld(world, world.offsetsTsc ? guestTsc : null, NOTHING_CLOSED);
-  }
-
-  /** Nested tables have as many levels as the host's own. */
-  private isHostLa57(w: Int32Array): boolean {
-    return (w[this.hsave + CR4]! & CR4_LA57) !== 0;
   }
 
   /** The TLB's spaces of an ASID, after TLB_CONTROL has been obeyed. */
@@ -395,15 +386,15 @@ export class Svm implements Virtualization {
   }
 
   /** What comes before the first instruction: an injected event, or a virtual interrupt. */
-  private firstEvent(w: Int32Array, at: number): number {
+  private firstEvent(w: Int32Array): number {
     const { core } = this;
-    const event = w[at + EVENTINJ]!;
+    const event = w[EVENTINJ]!;
     if ((event & EVENT_VALID) !== 0) {
       const type = (event >> EVENT_TYPE_SHIFT) & 7;
       const vector = event & EVENT_VECTOR;
       const isBreakpoint = type === SVM_EVENT.EXCEPTION && (vector === 3 || vector === 4);
       // With nRIP saving, software events return to where nRIP points.
-      const nrip = w[at + NRIP]!;
+      const nrip = w[NRIP]!;
       const isSoft = (type === SVM_EVENT.SOFTWARE_INTERRUPT || isBreakpoint) && this.hasNrips && nrip !== 0;
       return inject(
         core,
@@ -411,9 +402,9 @@ export class Svm implements Virtualization {
         isBreakpoint ? EVENT_TYPE.SOFTWARE_EXCEPTION : type,
         isSoft ? (nrip - core.lo[RIP]!) | 0 : 0,
         (event & EVENT_HAS_ERROR) !== 0,
-        w[at + EVENTINJ + 1]!,
-        w[at + CR2]!,
-        w[at + CR2 + 1]!,
+        w[EVENTINJ + 1]!,
+        w[CR2]!,
+        w[CR2 + 1]!,
       );
     }
     return this.virtualInterrupt() === LEFT ? LEFT : JUMP;
@@ -426,9 +417,8 @@ export class Svm implements Virtualization {
    */
   virtualInterrupt(): number {
     const { core, world } = this;
-    const at = this.vmcbAt;
-    const w = this.physical.words;
-    const vintr = w[at + VINTR]!;
+    const w = this.page!.words;
+    const vintr = w[VINTR]!;
     if ((vintr & VINTR_IRQ) === 0 || core.shadow || (core.f[F.REST]! & IF) === 0) return NEXT;
     if ((vintr & VINTR_GIF_ENABLE) !== 0 && (vintr & VINTR_GIF) === 0) return NEXT;
     const priority = (vintr >> VINTR_PRIO_SHIFT) & 0xf;
@@ -439,8 +429,8 @@ export class Svm implements Virtualization {
       this.leave(VINTR_CODE, 0, 0, 0, 0, 0);
       return LEFT;
     }
-    w[at + VINTR] = vintr & ~VINTR_IRQ;
-    return inject(core, w[at + V_INTR_VECTOR]! & 0xff, EVENT_TYPE.INTERRUPT, 0, false, 0);
+    w[VINTR] = vintr & ~VINTR_IRQ;
+    return inject(core, w[V_INTR_VECTOR]! & 0xff, EVENT_TYPE.INTERRUPT, 0, false, 0);
   }
 
   // #VMEXIT: 15.6, 15.7.
@@ -455,7 +445,7 @@ export class Svm implements Virtualization {
   fetchBytes(): void {
     const { core } = this;
     if (!this.hasDecodeAssists) return;
-    const at = (this.vmcbAt + FETCHED) * 4;
+    const at = this.page!.offset + FETCHED * 4;
     const { fault } = core.mmu.nested ?? NO_NESTED;
     const { address, infoLo, infoHi } = fault;
     const status = core.mmu.translate(core.lo[RIP]!, core.hi[RIP]!, core.fetchAccess);
@@ -476,30 +466,30 @@ export class Svm implements Virtualization {
    * @param length bytes of the instruction that leaves, for nRIP; 0 when it is none
    */
   leave(code: number, info1Lo: number, info1Hi: number, info2Lo: number, info2Hi: number, length: number): void {
-    const { core, physical } = this;
-    const at = this.vmcbAt;
-    const w = physical.words;
-    physical.writes(at);
+    const { core } = this;
+    const page = this.page!;
+    const w = page.words;
+    page.writes();
     const { mmu } = core;
     this.running.space = mmu.tlb.current;
     this.running.globals = mmu.tlb.globals;
-    this.state.saveGuest(w, at);
-    w[at + EXITCODE] = code;
-    w[at + EXITCODE + 1] = code >> 31;
-    w[at + EXITINFO1] = info1Lo;
-    w[at + EXITINFO1 + 1] = info1Hi;
-    w[at + EXITINFO2] = info2Lo;
-    w[at + EXITINFO2 + 1] = info2Hi;
-    w[at + EXITINTINFO] = this.eventLo;
-    w[at + EXITINTINFO + 1] = this.eventHi;
-    w[at + EVENTINJ] = 0;
-    w[at + EVENTINJ + 1] = 0;
+    this.state.saveGuest(w, this.vmsaPage === null ? null : this.vmsaPage.words);
+    w[EXITCODE] = code;
+    w[EXITCODE + 1] = code >> 31;
+    w[EXITINFO1] = info1Lo;
+    w[EXITINFO1 + 1] = info1Hi;
+    w[EXITINFO2] = info2Lo;
+    w[EXITINFO2 + 1] = info2Hi;
+    w[EXITINTINFO] = this.eventLo;
+    w[EXITINTINFO + 1] = this.eventHi;
+    w[EVENTINJ] = 0;
+    w[EVENTINJ + 1] = 0;
     if (this.hasNrips) {
       const next = (core.lo[RIP]! + length) | 0;
-      w[at + NRIP] = length === 0 ? 0 : next;
-      w[at + NRIP + 1] = length === 0 ? 0 : (core.hi[RIP]! + (next >>> 0 < length ? 1 : 0)) | 0;
+      w[NRIP] = length === 0 ? 0 : next;
+      w[NRIP + 1] = length === 0 ? 0 : (core.hi[RIP]! + (next >>> 0 < length ? 1 : 0)) | 0;
     }
-    this.state.loadHost(w);
+    this.state.loadHost(this.hostPage!.words);
     this.gif = false;
     mmu.switchTo(null, this.hostSpace, this.hostGlobals);
     core.leaveWorld();
@@ -507,14 +497,14 @@ export class Svm implements Virtualization {
   }
 
   /** #VMEXIT(INVALID): the guest never ran, and its state is not written. */
-  private invalid(w: Int32Array, at: number, length: number): void {
+  private invalid(w: Int32Array, length: number): void {
     const { core } = this;
-    w[at + EXITCODE] = -1;
-    w[at + EXITCODE + 1] = -1;
-    w[at + EXITINFO1] = 0;
-    w[at + EXITINFO1 + 1] = 0;
-    w[at + EXITINFO2] = 0;
-    w[at + EXITINFO2 + 1] = 0;
+    w[EXITCODE] = -1;
+    w[EXITCODE + 1] = -1;
+    w[EXITINFO1] = 0;
+    w[EXITINFO1 + 1] = 0;
+    w[EXITINFO2] = 0;
+    w[EXITINFO2 + 1] = 0;
     const rip = (core.lo[RIP]! + length) | 0;
     core.hi[RIP] = (core.hi[RIP]! + (rip >>> 0 < length ? 1 : 0)) | 0;
     core.lo[RIP] = rip;

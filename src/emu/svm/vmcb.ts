@@ -1,37 +1,49 @@
 import type { PhysicalMemory } from '../memory.js';
 import { VMCB_ROWS, type VmcbField, type VmcbRow, wordOf } from './vmcb-rows.js';
 
-/** Physical memory as 32-bit words, for those who know where their page lies. Numbers have the processor's byte order. */
-export class PhysicalWords {
-  readonly memory: PhysicalMemory;
+/** A page of physical memory as 32-bit words. Numbers have the processor's byte order. */
+export class PhysicalPage {
+  private readonly memory: PhysicalMemory;
+  private readonly address: number;
   private bytes: Uint8Array;
   private view: Int32Array;
 
-  constructor(memory: PhysicalMemory) {
+  private constructor(memory: PhysicalMemory, address: number, at: number) {
     this.memory = memory;
+    this.address = address;
     this.bytes = memory.bytes;
-    this.view = new Int32Array(memory.bytes.buffer);
+    this.view = new Int32Array(memory.bytes.buffer, at, WORDS);
   }
 
-  /** All of memory. Good until a frame comes into being: ask again then. */
+  /** The page at an address, which comes into being; `null` where there is no RAM. */
+  static at(memory: PhysicalMemory, address: number): PhysicalPage | null {
+    const at = memory.touch(address);
+    return at < 0 ? null : new PhysicalPage(memory, address, at);
+  }
+
+  /** Its words. Good until a page of memory comes into being: ask again then. */
   get words(): Int32Array {
-    if (this.bytes !== this.memory.bytes) {
-      this.bytes = this.memory.bytes;
-      this.view = new Int32Array(this.bytes.buffer);
-    }
+    if (this.bytes !== this.memory.bytes) this.renew();
     return this.view;
   }
 
-  /** The number of the first word of the frame at an address, which comes into being; negative where there is no RAM. */
-  frame(address: number): number {
-    return this.memory.touch(address) >> 2;
+  /** It is about to be written. */
+  writes(): void {
+    this.memory.generations[this.offset >>> 12]!++;
   }
 
-  /** The frame at a word number is about to be written. */
-  writes(word: number): void {
-    this.memory.generations[word >>> 10]!++;
+  /** Where it lies in the bytes of memory. */
+  get offset(): number {
+    return this.words.byteOffset;
+  }
+
+  private renew(): void {
+    this.bytes = this.memory.bytes;
+    this.view = new Int32Array(this.bytes.buffer, this.memory.touch(this.address), WORDS);
   }
 }
+
+const WORDS = 0x1000 / 4;
 
 const rows = new Map<VmcbField, VmcbRow>(VMCB_ROWS.map((item) => [item.name, item]));
 
@@ -43,47 +55,46 @@ export const VMCB = Object.freeze(Object.fromEntries(VMCB_ROWS.map(({ name }) =>
 /** A VMCB in memory: for hypervisors and tests. Fields go by their words ({@link VMCB}) where time matters, else by name. */
 export class Vmcb {
   readonly address: number;
-  private readonly physical: PhysicalWords;
-  /** Its first word. */
-  private readonly first: number;
+  private readonly memory: PhysicalMemory;
+  private readonly page: PhysicalPage;
 
   /** Good until memory is reset. */
   constructor(memory: PhysicalMemory, address: number) {
     this.address = address;
-    this.physical = new PhysicalWords(memory);
-    this.first = this.physical.frame(address);
+    this.memory = memory;
+    const page = PhysicalPage.at(memory, address);
+    if (page === null) throw new Error('a VMCB outside RAM');
+    this.page = page;
   }
 
   /** The low half of a field that begins at a word's boundary. */
   lo(field: number): number {
-    return this.physical.words[this.first + field]!;
+    return this.page.words[field]!;
   }
 
   /** The upper half of a 64-bit field. */
   hi(field: number): number {
-    return this.physical.words[this.first + field + 1]!;
+    return this.page.words[field + 1]!;
   }
 
   /** Writes a 64-bit field. */
   put(field: number, lo: number, hi: number): void {
-    const at = this.first + field;
-    const all = this.physical.words;
-    all[at] = lo;
-    all[at + 1] = hi;
-    this.physical.writes(at);
+    const { words } = this.page;
+    words[field] = lo;
+    words[field + 1] = hi;
+    this.page.writes();
   }
 
   /** Writes a 32-bit field. */
   put32(field: number, value: number): void {
-    const at = this.first + field;
-    this.physical.words[at] = value;
-    this.physical.writes(at);
+    this.page.words[field] = value;
+    this.page.writes();
   }
 
   /** A field of any width. */
   get(name: VmcbField): bigint {
     const { offset, bytes } = rows.get(name)!;
-    const { memory } = this.physical;
+    const { memory } = this;
     memory.read(this.address + offset, bytes);
     return (BigInt(memory.value[1]! >>> 0) << 32n) | BigInt(memory.value[0]! >>> 0);
   }
@@ -93,13 +104,13 @@ export class Vmcb {
     const all = BigInt(value);
     const lo = Number(BigInt.asIntN(32, all));
     const hi = Number(BigInt.asIntN(32, all >> 32n));
-    this.physical.memory.write(this.address + offset, bytes, lo, hi);
+    this.memory.write(this.address + offset, bytes, lo, hi);
   }
 
   /** Sets or clears the bit that intercepts the exit of that code. */
   intercept(code: number, on = true): void {
     const at = this.address + (code >> 5) * 4;
-    const { memory } = this.physical;
+    const { memory } = this;
     memory.read(at, 4);
     const bit = 1 << (code & 31);
     memory.write(at, 4, on ? memory.value[0]! | bit : memory.value[0]! & ~bit, 0);

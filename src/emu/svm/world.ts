@@ -60,14 +60,14 @@ export class SvmWorld implements GuestWorld {
     this.svm = svm;
   }
 
-  /** Takes over the intercepts of the VMCB that begins at word `at` of memory. */
-  load(w: Int32Array, at: number): void {
-    this.exceptionBitmap = w[at + INTERCEPT_EXCEPTION]!;
-    this.controlRegisters = w[at + INTERCEPT_CR]!;
-    this.permissionMap = (w[at + MSRPM + 1]! & 0xf_ffff) * WORD + ((w[at + MSRPM]! & ~0xfff) >>> 0);
-    const word3 = w[at + INTERCEPT_3]!;
-    const word4 = w[at + INTERCEPT_4]!;
-    const word5 = w[at + INTERCEPT_5]!;
+  /** Takes over the intercepts of a VMCB, its page as words. */
+  load(w: Int32Array): void {
+    this.exceptionBitmap = w[INTERCEPT_EXCEPTION]!;
+    this.controlRegisters = w[INTERCEPT_CR]!;
+    this.permissionMap = (w[MSRPM + 1]! & 0xf_ffff) * WORD + ((w[MSRPM]! & ~0xfff) >>> 0);
+    const word3 = w[INTERCEPT_3]!;
+    const word4 = w[INTERCEPT_4]!;
+    const word5 = w[INTERCEPT_5]!;
     if (word3 === this.word3 && word4 === this.word4 && word5 === this.word5) return;
     this.word3 = word3;
     this.word4 = word4;
