@@ -7,11 +7,13 @@ export class PhysicalPage {
   private readonly address: number;
   private bytes: Uint8Array;
   private view: Int32Array;
+  private at: number;
 
   private constructor(memory: PhysicalMemory, address: number, at: number) {
     this.memory = memory;
     this.address = address;
     this.bytes = memory.bytes;
+    this.at = at;
     this.view = new Int32Array(memory.bytes.buffer, at, WORDS);
   }
 
@@ -34,12 +36,14 @@ export class PhysicalPage {
 
   /** Where it lies in the bytes of memory. */
   get offset(): number {
-    return this.words.byteOffset;
+    if (this.bytes !== this.memory.bytes) this.renew();
+    return this.at;
   }
 
   private renew(): void {
     this.bytes = this.memory.bytes;
-    this.view = new Int32Array(this.bytes.buffer, this.memory.touch(this.address), WORDS);
+    this.at = this.memory.touch(this.address);
+    this.view = new Int32Array(this.bytes.buffer, this.at, WORDS);
   }
 }
 
