@@ -37,6 +37,8 @@ export class GuestMemory {
   version = 0;
   private readonly host: KernelMemory;
   private readonly user: UserMemory;
+  /** The process's arena as words; pages are aligned. */
+  private readonly userWords: Int32Array;
   private readonly slots: MemorySlots;
   private readonly builder: EptBuilder | PageTableBuilder;
   private readonly end: number;
@@ -48,6 +50,7 @@ export class GuestMemory {
   constructor(format: 'ept' | 'npt', host: KernelMemory, user: UserMemory, slots: MemorySlots) {
     this.host = host;
     this.user = user;
+    this.userWords = new Int32Array(user.bytes.buffer, user.bytes.byteOffset, user.bytes.length / 4);
     this.slots = slots;
     const tables = host.allocate(TABLE_PAGES);
     this.end = tables + TABLE_PAGES * FRAME_SIZE;
@@ -63,10 +66,11 @@ export class GuestMemory {
   /** Before the guest runs: what the process has written, and what it has changed about slots. */
   enter(): void {
     if (this.slotsVersion !== this.slots.version) this.zap();
-    const { bytes, generations } = this.host.physical;
+    const { physical } = this.host;
     for (const page of this.pages.values()) {
-      const at = this.host.physical.touch(page.frame);
-      if (isSame(bytes, at, this.user.bytes, page.offset)) continue;
+      const at = physical.touch(page.frame);
+      if (isSame(physical.words, at >> 2, this.userWords, page.offset >> 2)) continue;
+      const { bytes, generations } = physical;
       bytes.set(this.user.bytes.subarray(page.offset, page.offset + FRAME_SIZE), at);
       page.generation = ++generations[at >>> 12]!;
     }
@@ -123,7 +127,17 @@ export class GuestMemory {
   }
 }
 
-function isSame(one: Uint8Array, at: number, other: Uint8Array, from: number): boolean {
-  for (let byte = 0; byte < FRAME_SIZE; byte++) if (one[at + byte] !== other[from + byte]) return false;
+/** Whether two pages are alike, given as words and their first ones. */
+function isSame(one: Int32Array, at: number, other: Int32Array, from: number): boolean {
+  for (let n = 0; n < FRAME_SIZE / 4; n += 4) {
+    const a = at + n;
+    const b = from + n;
+    const different =
+      (one[a]! ^ other[b]!) |
+      (one[a + 1]! ^ other[b + 1]!) |
+      (one[a + 2]! ^ other[b + 2]!) |
+      (one[a + 3]! ^ other[b + 3]!);
+    if (different !== 0) return false;
+  }
   return true;
 }
