@@ -26,7 +26,7 @@ const recording = !quick && wanted.length === 0 && !flags.includes('--no-record'
 /** The subjects in the order of the documentation. */
 const ORDER = [
   ...['verify', 'refuse', 'hosts', 'scaling', 'batch', 'workers'],
-  ...['ioctl', 'placement', 'boot', 'sweep', 'startup', 'emulator', 'profile'],
+  ...['ioctl', 'placement', 'boot', 'sweep', 'startup', 'emulator', 'exits-vmx', 'exits-svm', 'story', 'profile'],
 ];
 const subjects = readdirSync(here('.'))
   .filter((file) => file.endsWith('.bench.mjs'))

@@ -1,20 +1,19 @@
 // VM exits a second. By hardware alone: out of the guest for an instruction of its, and in again. As the simulated KVM
-// deals with them: what it does about the instruction, and its own part of the world switch. And a whole story: a host is
-// booted, a VM made, its guest run and left.
+// deals with them: what it does about the instruction, and its own part of the world switch.
 
-import { VMCB } from '../dist/emu/svm/vmcb.js';
-import { FIELD } from '../dist/emu/vmx/field-rows.js';
-import { bootKvm, builtInHost, describeBuiltIn, Vmm } from '../dist/index.js';
-import { KVM_RUN } from '../dist/kvm/abi.js';
-import { guestImage } from '../dist/scenarios/guest-image.js';
-import { makeVm } from '../dist/scenarios/vm-guest.js';
-import { measure, quick } from './lib/measure.mjs';
-import { bennyRows, figure, finish, measured } from './lib/report.mjs';
+import { VMCB } from '../../dist/emu/svm/vmcb.js';
+import { FIELD } from '../../dist/emu/vmx/field-rows.js';
+import { bootKvm, builtInHost, describeBuiltIn, Vmm } from '../../dist/index.js';
+import { KVM_RUN } from '../../dist/kvm/abi.js';
+import { guestImage } from '../../dist/scenarios/guest-image.js';
+import { makeVm } from '../../dist/scenarios/vm-guest.js';
+import { measure, quick } from './measure.mjs';
+import { bennyRows, figure, finish, measured } from './report.mjs';
 
 const ROUNDS = 1000;
 const IN_A_ROW = 100;
 const BARE = 'bare switch loop';
-const VENDORS = { vmx: 'sapphire-rapids', svm: 'genoa' };
+export const VENDORS = { vmx: 'sapphire-rapids', svm: 'genoa' };
 const MISC_ENABLE = 0x1a0;
 
 /** What the guest does over and over; each exits once. */
@@ -116,7 +115,12 @@ function bareLoop() {
   };
 }
 
-for (const vendor of Object.keys(VENDORS)) {
+/**
+ * Measures the exits of one vendor: each in a process of its own, as a host has one vendor's CPUs.
+ *
+ * @param subject the name of the benchmark
+ */
+export async function measureExits(vendor, subject) {
   const cases = { [BARE]: bareLoop(), 'hypercall, hardware alone': hardwareAlone(vendor) };
   for (const [name, body] of Object.entries(BODIES)) cases[name] = handled(vendor, body);
   const name = `${vendor}: exits of ${VENDORS[vendor]}`;
@@ -130,32 +134,5 @@ for (const vendor of Object.keys(VENDORS)) {
   }
   const share = result.CPUID.ratio / result['hypercall, hardware alone'].ratio;
   figure(`${vendor}: CPUID and KVM / hardware alone`, share, 'x');
+  finish(subject);
 }
-
-/** From a host's description to the first exit of a guest that userspace sees. */
-function story(vendor) {
-  const described = describeBuiltIn(builtInHost(VENDORS[vendor]));
-  const image = guestImage((a) => {
-    a.cpuid();
-    a.hlt();
-  });
-  return () => {
-    const vmm = new Vmm(bootKvm(described));
-    const { fd } = makeVm(vmm, vmm.supported().entries, image, 0n);
-    return vmm.process.ioctl(fd, KVM_RUN, 0);
-  };
-}
-
-const BOOT = 'boot alone';
-const stories = {
-  [BOOT]: () => bootKvm(describeBuiltIn(builtInHost(VENDORS.vmx))).kernel.machine.cpus.length,
-  vmx: story('vmx'),
-  svm: story('svm'),
-};
-const told = measure(stories, BOOT, 1, { sample: 20, warm: quick ? 500 : 2000 });
-measured('a story: boot, VM, run, exit', told, BOOT, 'stories');
-for (const vendor of Object.keys(VENDORS)) {
-  figure(`${vendor}: boot, VM, run, exit`, told[vendor].ns / 1e6, 'ms', ['<=', 2]);
-  figure(`${vendor}: boot, VM, run, exit / boot alone`, told[vendor].ratio, 'x');
-}
-finish('exits');
